@@ -1,0 +1,70 @@
+"""The paper's first command: embed every image of a benchmark under each of its aspects, and once without a condition.
+
+The flags and their defaults are the paper's; `docs/from-the-paper.md` maps them to `cie embed`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conditional_image_embeddings.cli import CONTEXT, Command, finish
+from conditional_image_embeddings.conditions import PROMPTS
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.option("--model_id", "--model_name", "model", required=True, help="A hub id, directory, builtin, builtin-clip.")
+@click.option("--dataset_name", required=True, help="A benchmark, such as synthetic_cars.")
+@click.option("--datasets_dir", type=click.Path(path_type=Path), default=Path("datasets"), show_default=True)
+@click.option("--dataset_info_dir", type=click.Path(path_type=Path), help="Not there yet.")
+@click.option("--prompt_type", type=click.Choice(list(PROMPTS)), default="describe", show_default=True)
+@click.option("--embedding_dir", default="./embeddings", show_default=True)
+@click.option("--num_layer", type=int, default=-1, show_default=True)
+@click.option("--num_token", type=int, default=-1, show_default=True)
+@click.option("--save_all", is_flag=True, help="Store every layer, each as a setting of its own.")
+@click.option("--image_max_size", type=click.IntRange(min=1), default=700, show_default=True)
+@click.option("--use_cache", is_flag=True, help="Accepted; the conditions of an image share what they can.")
+@click.option("--batch_size", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--embedding_source", type=click.Choice(["input_last", "first_output", "mean_output"]),
+              default="input_last", show_default=True)
+@click.option("--gen_max_new_tokens", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--gen_do_sample", is_flag=True)
+@click.option("--gen_temperature", type=float, default=0.0, show_default=True)
+@click.option("--generative", is_flag=True, help="Not there yet.")
+@click.option("--text_encoder_id", default="sentence-transformers/sentence-t5-base", show_default=True)
+@click.option("--indirect", is_flag=True, help="Not there yet.")
+@click.option("--indirect_num_components", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(model: str, dataset_name: str, datasets_dir: Path, embedding_dir: str, prompt_type: str, num_layer: int,
+         num_token: int, save_all: bool, image_max_size: int, batch_size: int, embedding_source: str,
+         gen_max_new_tokens: int, gen_do_sample: bool, gen_temperature: float, generative: bool, indirect: bool,
+         dataset_info_dir: Path | None, **_: Any) -> None:
+    r"""Embed a benchmark: the paper's inference.py.
+
+    \b
+    Example:  uv run python inference.py --model_id builtin --dataset_name synthetic_cars
+    """
+    from conditional_image_embeddings.embedding_job import embed
+    from conditional_image_embeddings.store import Store
+
+    from conditional_image_embeddings import datasets, load
+    from conditional_image_embeddings.methods.embedder import Request
+
+    for asked, flag in (
+        (generative, "--generative"), (indirect, "--indirect"), (dataset_info_dir, "--dataset_info_dir")
+    ):
+        if asked:
+            raise click.UsageError(f"{flag} is not there yet: it comes with a later release")
+    benchmark = datasets.get(dataset_name, datasets_dir)
+    embedder = load(model, image_max_size=image_max_size)
+    conditions = (*(aspect.condition for aspect in benchmark.aspects), None) if embedder.conditional else (None,)
+    request = Request(
+        conditions=conditions, prompt_type=prompt_type, token=num_token, embedding_source=embedding_source,
+        layers=tuple(range(embedder.depth + 1)) if save_all else (num_layer,),
+        max_new_tokens=gen_max_new_tokens, do_sample=gen_do_sample, temperature=gen_temperature,
+    )
+    finish([embed(Store(embedding_dir), benchmark, embedder, request, batch_size=batch_size)], as_json=False)
+
+
+if __name__ == "__main__":
+    main()

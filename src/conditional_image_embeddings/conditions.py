@@ -1,0 +1,65 @@
+"""A condition, and the prompts that put it before a vision-language model.
+
+The seven prompt types are the paper's (WACV 2026, table of prompt templates); each has a form without a condition.
+"""
+
+from collections.abc import Sequence
+
+from .errors import ConditionError
+
+MAX_CONDITION_LENGTH = 500  # characters; a condition names an aspect, and the prompt is stored with each setting
+
+PROMPTS: dict[str, tuple[str, str]] = {
+    "describe": ('Describe this image in one word regarding {c}: "', 'Describe this image in one word: "'),
+    "express": ('Express this image in one word in terms of {c}: "', 'Express this image in one word: "'),
+    "summarize": ('Summarize this image in one word regarding {c}: "', 'Summarize this image in one word: "'),
+    "capture": ('Capture this image in one word based on {c}: "', 'Capture this image in one word: "'),
+    "convey": ('Convey this image in one word with respect to {c}: "', 'Convey this image in one word: "'),
+    "depict": ('Depict this image in one word, considering {c}: "', 'Depict this image in one word: "'),
+    "describe_unconstraint": ('Describe this image regarding {c}: "', 'Describe this image: "'),
+}
+
+Conditions = str | None | Sequence[str | None]
+
+
+def checked_condition(condition: str | None) -> str | None:
+    """The condition with its white space folded; None stays None (no condition).
+
+    Raises:
+        ConditionError: empty, not a string, or longer than 500 characters.
+    """
+    if condition is None:
+        return None
+    if not isinstance(condition, str):
+        raise ConditionError(f"a condition is a text such as 'car color', not {type(condition).__name__}")
+    folded = " ".join(condition.split())
+    if not folded:
+        raise ConditionError("the condition is empty: name an aspect such as 'car color', or leave it out for none")
+    if len(folded) > MAX_CONDITION_LENGTH:
+        raise ConditionError(
+            f"the condition {folded[:40]!r}... has {len(folded)} characters; at most {MAX_CONDITION_LENGTH} are taken"
+        )
+    return folded
+
+
+def checked_conditions(conditions: Conditions) -> tuple[str | None, ...]:
+    """A single condition, None or a sequence of them, as a tuple of checked conditions in the order given."""
+    if conditions is None or isinstance(conditions, str):
+        return (checked_condition(conditions),)
+    checked = tuple(checked_condition(condition) for condition in conditions)
+    if not checked:
+        raise ConditionError("no condition given: pass at least one, or None for an embedding without a condition")
+    return checked
+
+
+def prompt(condition: str | None, prompt_type: str = "describe") -> str:
+    """The text shown after the image, ending with an open quotation mark (paper, prompt table).
+
+    Raises:
+        ConditionError: an unknown prompt type (the message names the seven) or an unusable condition.
+    """
+    if prompt_type not in PROMPTS:
+        raise ConditionError(f"unknown prompt type {prompt_type!r}; known: {', '.join(PROMPTS)}")
+    conditioned, unconditioned = PROMPTS[prompt_type]
+    condition = checked_condition(condition)
+    return unconditioned if condition is None else conditioned.replace("{c}", condition)

@@ -1,0 +1,36 @@
+"""What can go wrong for a user, each as one line that says what, where and what to do.
+
+Everything raised on purpose by this package derives from `CieError`; the command line prints its text and nothing else.
+"""
+
+
+class CieError(Exception):
+    """Base of all errors of this package."""
+
+
+class ImageError(CieError):
+    """An image that cannot be read. Jobs list it under `failures` and go on with the others."""
+
+
+class ModelError(CieError):
+    """A model that cannot be found, loaded, or used with the method asked for."""
+
+
+class ConditionError(CieError, ValueError):
+    """A condition or prompt type that cannot be put into a prompt."""
+
+
+class SourceError(CieError):
+    """A place where images were looked for and not found."""
+
+
+class StoreError(CieError):
+    """A database of embeddings that cannot be opened, read or written."""
+
+
+class DatasetError(CieError):
+    """A benchmark whose files are missing, incomplete or not as its annotation says."""
+
+
+class EvaluationError(CieError):
+    """Vectors and labels that do not belong together, or cannot be scored."""

@@ -1,0 +1,131 @@
+"""Images in, vectors out, with decoding beside the model and memory that does not grow.
+
+Workers prepare images (read, scale, tokenise) ahead of the model. What is ready is put into batches of like cost, so
+that little is padded; batches are bounded by their padded cost (tokens, for a vision-language model), not by their
+image count.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+
+Key = TypeVar("Key", bound=Hashable)
+
+MAX_GROUP = 256  # images sorted by cost at a time: enough to find like sizes, small enough to hold
+GROUP_BUDGETS = 4  # ... and at most so many batches' worth of them, so that large images do not fill the memory
+
+logger = logging.getLogger(__name__)
+
+
+class Stage(Protocol):
+    """The two halves of an embedder that `stream` drives."""
+
+    budget: int
+
+    def prepare(self, image: Any, request: Any) -> Any: ...
+
+    def cost(self, prepared: Any) -> int: ...
+
+    def embed(self, batch: Sequence[Any], request: Any) -> NDArray[np.float32]: ...
+
+
+def stream(
+    stage: Stage,
+    images: Iterable[tuple[Key, Any]],
+    request: Any,
+    *,
+    read: Callable[[Any], Any],
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Iterator[tuple[Key, NDArray[np.float32] | ImageError]]:
+    """Yield `(key, vectors)` for each image, or `(key, error)` for one that cannot be read; not in the order given.
+
+    Args:
+        stage: The embedder: it prepares one image, and embeds a batch of them.
+        images: Pairs of a key and whatever `read` takes; taken lazily, a bounded number ahead.
+        request: What is asked for, handed to the stage as it is.
+        read: From such an input to an image; runs in a worker together with `stage.prepare`.
+        batch_size: At most so many images a batch; None leaves it to `stage.budget` alone.
+        workers: Threads that read and prepare; None for one a core, at most 8.
+    """
+    workers = workers or min(8, os.cpu_count() or 1)
+    source = iter(images)
+    ahead: deque[tuple[Key, Future[Any]]] = deque()
+    room = 2 * workers
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
+
+        def top_up() -> None:
+            while len(ahead) < room:
+                try:
+                    key, image = next(source)
+                except StopIteration:
+                    return
+                ahead.append((key, pool.submit(lambda image=image: stage.prepare(read(image), request))))
+
+        try:
+            top_up()
+            while ahead:
+                group: list[tuple[Key, Any]] = []
+                cost = 0
+                while ahead and len(group) < MAX_GROUP and cost < GROUP_BUDGETS * stage.budget:
+                    key, future = ahead.popleft()
+                    top_up()
+                    try:
+                        prepared = future.result()
+                    except ImageError as error:
+                        yield key, error
+                        continue
+                    group.append((key, prepared))
+                    cost += stage.cost(prepared)
+                room = max(room, min(MAX_GROUP, len(group) + workers))
+                for batch in _batches(stage, group, batch_size):
+                    top_up()
+                    yield from _embedded(stage, batch, request)
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None) -> Iterator[list[tuple[Key, Any]]]:
+    """Neighbours in cost, as many as fit: the padded batch (its largest cost times its length) stays in the budget."""
+    batch: list[tuple[Key, Any]] = []
+    for item in sorted(group, key=lambda item: stage.cost(item[1])):
+        if batch and ((len(batch) + 1) * stage.cost(item[1]) > stage.budget or len(batch) == batch_size):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _embedded(
+    stage: Stage, batch: list[tuple[Key, Any]], request: Any
+) -> Iterator[tuple[Key, NDArray[np.float32]]]:
+    """The batch's vectors; where the accelerator's memory does not hold it, in halves, with smaller batches from then on."""
+    import torch
+
+    vectors = None
+    try:
+        vectors = stage.embed([prepared for _, prepared in batch], request)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    # Outside of the except block: the exception's traceback keeps the failed batch's tensors alive.
+    if vectors is None:
+        torch.cuda.empty_cache()
+        stage.budget = max(1, max(stage.cost(prepared) for _, prepared in batch) * len(batch) // 2)
+        logger.info("out of memory with %d images; batches are now at most %d in cost", len(batch), stage.budget)
+        half = len(batch) // 2
+        yield from _embedded(stage, batch[:half], request)
+        yield from _embedded(stage, batch[half:], request)
+    else:
+        yield from zip((key for key, _ in batch), vectors, strict=True)

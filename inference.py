@@ -25,8 +25,12 @@ from conditional_image_embeddings.conditions import PROMPTS
 @click.option("--image_max_size", type=click.IntRange(min=1), default=700, show_default=True)
 @click.option("--use_cache", is_flag=True, help="Accepted; the conditions of an image share what they can.")
 @click.option("--batch_size", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--embedding_source", type=click.Choice(["input_last", "first_output", "mean_output"]),
-              default="input_last", show_default=True)
+@click.option(
+    "--embedding_source",
+    type=click.Choice(["input_last", "first_output", "mean_output"]),
+    default="input_last",
+    show_default=True,
+)
 @click.option("--gen_max_new_tokens", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--gen_do_sample", is_flag=True)
 @click.option("--gen_temperature", type=float, default=0.0, show_default=True)
@@ -35,10 +39,26 @@ from conditional_image_embeddings.conditions import PROMPTS
 @click.option("--indirect", is_flag=True, help="Not there yet.")
 @click.option("--indirect_num_components", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(model: str, dataset_name: str, datasets_dir: Path, embedding_dir: str, prompt_type: str, num_layer: int,
-         num_token: int, save_all: bool, image_max_size: int, batch_size: int, embedding_source: str,
-         gen_max_new_tokens: int, gen_do_sample: bool, gen_temperature: float, generative: bool, indirect: bool,
-         dataset_info_dir: Path | None, **_: Any) -> None:
+def main(
+    model: str,
+    dataset_name: str,
+    datasets_dir: Path,
+    embedding_dir: str,
+    prompt_type: str,
+    num_layer: int,
+    num_token: int,
+    save_all: bool,
+    image_max_size: int,
+    batch_size: int,
+    embedding_source: str,
+    gen_max_new_tokens: int,
+    gen_do_sample: bool,
+    gen_temperature: float,
+    generative: bool,
+    indirect: bool,
+    dataset_info_dir: Path | None,
+    **_: Any,
+) -> None:
     r"""Embed a benchmark: the paper's inference.py.
 
     \b
@@ -51,7 +71,9 @@ def main(model: str, dataset_name: str, datasets_dir: Path, embedding_dir: str, 
     from conditional_image_embeddings.methods.embedder import Request
 
     for asked, flag in (
-        (generative, "--generative"), (indirect, "--indirect"), (dataset_info_dir, "--dataset_info_dir")
+        (generative, "--generative"),
+        (indirect, "--indirect"),
+        (dataset_info_dir, "--dataset_info_dir"),
     ):
         if asked:
             raise click.UsageError(f"{flag} is not there yet: it comes with a later release")
@@ -59,9 +81,14 @@ def main(model: str, dataset_name: str, datasets_dir: Path, embedding_dir: str, 
     embedder = load(model, image_max_size=image_max_size)
     conditions = (*(aspect.condition for aspect in benchmark.aspects), None) if embedder.conditional else (None,)
     request = Request(
-        conditions=conditions, prompt_type=prompt_type, token=num_token, embedding_source=embedding_source,
-        layers=tuple(range(embedder.depth + 1)) if save_all else (num_layer,),
-        max_new_tokens=gen_max_new_tokens, do_sample=gen_do_sample, temperature=gen_temperature,
+        conditions=conditions,
+        prompt_type=prompt_type,
+        token=num_token,
+        embedding_source=embedding_source,
+        layers=tuple(range(embedder.depth + 1)) if save_all and embedder.depth else (num_layer,),
+        max_new_tokens=gen_max_new_tokens,
+        do_sample=gen_do_sample,
+        temperature=gen_temperature,
     )
     finish([embed(Store(embedding_dir), benchmark, embedder, request, batch_size=batch_size)], as_json=False)
 

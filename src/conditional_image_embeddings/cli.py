@@ -56,8 +56,14 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("cie-demo"), show_default=True,
-              help="Where images, embeddings and the report page go.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("cie-demo"),
+    show_default=True,
+    help="Where images, embeddings and the report page go.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def demo(output: Path, as_json: bool) -> None:
     r"""The whole story on the built-in models: render cars, embed, score, write a page to look at.
@@ -75,8 +81,13 @@ def demo(output: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("-c", "--condition", "conditions", multiple=True,
-              help="The aspect to look at, such as 'car color'; repeat it for several. Without one: no condition.")
+@click.option(
+    "-c",
+    "--condition",
+    "conditions",
+    multiple=True,
+    help="The aspect to look at, such as 'car color'; repeat it for several. Without one: no condition.",
+)
 @click.option("--no-condition", is_flag=True, help="Embed without a condition too, beside the conditions given.")
 @click.option("-m", "--model", help="A hub id, a local directory, or `builtin`.")
 @click.option("--method", help="dior, clip or pixels; by default what the model is for.")
@@ -84,21 +95,46 @@ def demo(output: Path, as_json: bool) -> None:
 @click.option("--prompt-type", type=click.Choice(list(PROMPTS)), default="describe", show_default=True)
 @click.option("--layer", type=int, default=-1, show_default=True, help="0: input embeddings; k: after layer k.")
 @click.option("--token", type=int, default=-1, show_default=True, help="Index into the prompt's tokens.")
-@click.option("--embedding-source", type=click.Choice(["input_last", "first_output", "mean_output"]),
-              default="input_last", show_default=True)
-@click.option("--image-max-size", type=click.IntRange(min=1), default=700, show_default=True,
-              help="Scale images down to this many pixels on the longer side.")
+@click.option(
+    "--embedding-source",
+    type=click.Choice(["input_last", "first_output", "mean_output"]),
+    default="input_last",
+    show_default=True,
+)
+@click.option(
+    "--image-max-size",
+    type=click.IntRange(min=1),
+    default=700,
+    show_default=True,
+    help="Scale images down to this many pixels on the longer side.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
+@click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
+@click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference implementation.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 @click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")
 @click.option("--revision", help="The model's revision on the hub.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Only if you trust it.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def embed(sources: tuple[str, ...], conditions: tuple[str, ...], no_condition: bool, model: str | None,
-          method: str | None, db: str, prompt_type: str, layer: int, token: int, embedding_source: str,
-          batch_size: int | None, workers: int | None, as_json: bool, **loading: Any) -> None:
+def embed(
+    sources: tuple[str, ...],
+    conditions: tuple[str, ...],
+    no_condition: bool,
+    model: str | None,
+    method: str | None,
+    db: str,
+    prompt_type: str,
+    layer: int,
+    token: int,
+    embedding_source: str,
+    batch_size: int | None,
+    workers: int | None,
+    no_share: bool,
+    as_json: bool,
+    **loading: Any,
+) -> None:
     r"""Embed images: files, folders, globs, a Parquet or Lance file with an image column.
 
     Run the same command again after an interruption: it goes on where it stopped.
@@ -118,22 +154,34 @@ def embed(sources: tuple[str, ...], conditions: tuple[str, ...], no_condition: b
         raise click.UsageError(no_model_given())
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
-        prompt_type=prompt_type, layers=(layer,), token=token, embedding_source=embedding_source,
+        prompt_type=prompt_type,
+        layers=(layer,),
+        token=token,
+        embedding_source=embedding_source,
     )
     found = image_sources.find(sources)
-    embedder = load(model or "pixels", method=method, **loading)
+    if no_share:
+        loading["share"] = False
+    given = {name: value for name, value in loading.items() if value is not None}
+    embedder = load(model or "pixels", method=method, **given)
     store = Store(db)
-    finish([
-        embed_source(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found
-    ], as_json)
+    finish(
+        [embed_source(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
+        as_json,
+    )
 
 
 def finish(reports: "list[JobReport]", as_json: bool) -> None:
     """Print what jobs did, list what failed, and exit with 3 if any image did."""
     rows = [
-        {"setting": each.setting.name, "embedded": each.embedded, "already_there": each.already_there,
-         "failed": each.failed}
-        for report in reports for each in report.settings
+        {
+            "setting": each.setting.name,
+            "embedded": each.embedded,
+            "already_there": each.already_there,
+            "failed": each.failed,
+        }
+        for report in reports
+        for each in report.settings
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -166,8 +214,9 @@ def evaluate(db: str, pattern: str, metric: str, all_aspects: bool, datasets_dir
     from .evaluation import format_table
     from .store import Store
 
-    rows = evaluate_store(Store(db, create=False), pattern, metric=metric, all_aspects=all_aspects,
-                          datasets_dir=datasets_dir)
+    rows = evaluate_store(
+        Store(db, create=False), pattern, metric=metric, all_aspects=all_aspects, datasets_dir=datasets_dir
+    )
     click.echo(json.dumps(rows, indent=2) if as_json else format_table(rows))
 
 

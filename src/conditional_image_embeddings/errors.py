@@ -3,6 +3,8 @@
 Everything raised on purpose by this package derives from `CieError`; the command line prints its text and nothing else.
 """
 
+from collections.abc import Sequence
+
 
 class CieError(Exception):
     """Base of all errors of this package."""
@@ -34,3 +36,9 @@ class DatasetError(CieError):
 
 class EvaluationError(CieError):
     """Vectors and labels that do not belong together, or cannot be scored."""
+
+
+def some(items: Sequence[object], shown: int = 5) -> str:
+    """The first few items and how many more there are: enough to see the pattern, few enough for one line."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(map(str, items[:shown])) + more

@@ -3,14 +3,92 @@
 A model's own config decides: an image-text-to-text model is embedded with DIOR, a dual encoder with CLIP's image tower.
 """
 
+import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 
 if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
     from .embedder import Embedder as Embedder
 
 METHODS = ("dior", "clip", "pixels")
+
+
+def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder":
+    """Load an embedder.
+
+    Args:
+        model: A hub id, a local directory, "builtin" or "builtin-clip"; "pixels" for the control without a model.
+        method: "dior", "clip" or "pixels"; None takes what the model's config says it is for.
+        options: `device`, `dtype`, `revision`, `trust_remote_code`, `local_files_only`, `cache_folder`, `token`,
+            `random_weights`, `model_kwargs`, `processor_kwargs` (see `Checkpoint.find`), and the method's own, such as
+            `image_max_size`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`).
+
+    Returns:
+        An embedder: `encode` turns images into vectors.
+
+    Raises:
+        ModelError: the model cannot be found or loaded, or is not of the method's kind.
+        TypeError: an unknown option; the message lists the known ones.
+    """
+    if method is not None and method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if "pixels" in (model, method):
+        from .pixels import Pixels
+
+        _check_options(options, _parameters(Pixels))
+        return Pixels(**options)
+
+    from ..checkpoint import Checkpoint
+
+    find = _parameters(Checkpoint.find)
+    _check_options(options, find | {"image_max_size", "positions", "share", "attn_implementation", "compile"})
+    checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
+    embedder = _class_for(checkpoint, method)
+    _check_options(options, _parameters(embedder), also=find)
+    return embedder(checkpoint, **options)
+
+
+def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
+    """The class of the method, which must be one that the model's config allows."""
+    possible = kinds(checkpoint.config)
+    described = f"{checkpoint.name} is a {checkpoint.config.model_type} model"
+    if not possible:
+        raise ModelError(f"{described}: neither an image-text-to-text model nor a dual encoder of images and texts")
+    if method is not None and method not in possible:
+        raise ModelError(f"{described}, which {method} cannot use; use method {' or '.join(possible)}, or another model")
+    if (method or possible[0]) == "dior":
+        from .dior import DIOR
+
+        return DIOR
+    from .clip import CLIP
+
+    return CLIP
+
+
+def kinds(config: Any) -> list[str]:
+    """The methods that a model with this config is for, as transformers' public mappings classify it."""
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
+
+    if type(config) in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING:
+        return ["clip"]  # first: BLIP is in both, and answers to no chat prompt
+    remote = getattr(config, "auto_map", None) or {}
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or "AutoModelForImageTextToText" in remote:
+        return ["dior"]
+    return []
+
+
+def _parameters(callable_: Any) -> set[str]:
+    """Keyword-only parameters."""
+    parameters = inspect.signature(callable_).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def _check_options(options: dict[str, Any], known: Iterable[str], also: Iterable[str] = ()) -> None:
+    if unknown := sorted(options.keys() - set(known)):
+        raise TypeError(f"unknown option {', '.join(unknown)}; known here: {', '.join(sorted({*known, *also}))}")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ reading, batching, order, checks and output form are written here once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +60,7 @@ class Embedder(ABC):
         model: The model as the user named it.
         revision: The hub's commit or a fingerprint of the local files.
         conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
+        depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
@@ -68,6 +69,7 @@ class Embedder(ABC):
     model: str
     revision: str | None
     conditional: bool
+    depth: int
     image_max_size: int
     budget: int
 
@@ -89,19 +91,23 @@ class Embedder(ABC):
 
     def stream(
         self,
-        images: Iterable[tuple[Key, ImageInput]],
+        images: Iterable[tuple[Key, Any]],
         request: Request,
         *,
         batch_size: int | None = None,
         workers: int | None = None,
+        read: Callable[[Any], Image.Image] | None = None,
     ) -> Iterator[tuple[Key, NDArray[np.float32] | ImageError]]:
-        """`(key, vectors (K, L, d))` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order."""
+        """`(key, vectors (K, L, d))` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order.
+
+        `read` makes an image of an input, in a worker; by default `read_image` for an `ImageInput`.
+        """
         self._check(request)
         return stream(
             self,
             images,
             request,
-            read=lambda image: read_image(image, max_size=self.image_max_size),
+            read=read or (lambda image: read_image(image, max_size=self.image_max_size)),
             batch_size=batch_size,
             workers=workers,
         )
@@ -202,6 +208,10 @@ class Embedder(ABC):
                 f"{self.method} embeds an image without a condition: leave the condition out, "
                 "or choose a method that takes one (dior)"
             )
+        default = Request()
+        for option in ("layers", "token", "embedding_source"):
+            if not self.conditional and getattr(request, option) != getattr(default, option):
+                raise ValueError(f"{self.method} has one vector an image: leave {option.rstrip('s')} at its default")
 
 
 def is_one_image(images: Any) -> bool:

@@ -1,0 +1,141 @@
+"""The engine at the size of the real models: Qwen2.5-VL's published shapes, random weights made on the device.
+
+    uv run --group benchmarks python benchmarks/engine_gpu.py [--shapes 3b 7b] [--conditions 1 4 8] [--batches 1 4 16]
+
+Prints images and embeddings a second, the share of the bf16 matrix rate measured in the same run, peak memory, and
+the ratio to the reference's procedure (a) and its cache mode (b). Needs torch, transformers (5.17 or later), Pillow and
+this package on the path (PYTHONPATH=src), nothing else. `--shapes tiny --device cpu` runs it small on a CPU.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import measuring
+import random_qwen
+import rivals
+import torch
+from conditional_image_embeddings.images import read_image
+from engine_vs_rivals import write_images
+
+from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.methods.dior import DIOR
+from conditional_image_embeddings.methods.embedder import Request
+
+
+@dataclass(kw_only=True)
+class InMemory:
+    """A checkpoint that is made rather than loaded."""
+
+    shape: str
+    device: torch.device
+    dtype: torch.dtype
+    name: str = "random"
+    revision: str | None = None
+    random_weights: bool = True
+    setting_extra: dict[str, Any] = field(default_factory=dict)
+
+    def load_model(self, _: Any, **kwargs: Any) -> Any:
+        return random_qwen.model(self.shape, device=str(self.device), dtype=self.dtype, **kwargs)
+
+    def load_processor(self) -> Any:
+        return random_qwen.processor()
+
+
+def synchronised(run: Callable[[], Any], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """The best rate of a large square product here, in TFLOP/s."""
+    side = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    seconds = min(synchronised(lambda: a @ a, device) for _ in range(20))
+    return 2 * side**3 / seconds / 1e12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", nargs="+", choices=list(random_qwen.SHAPES), default=["3b", "7b"])
+    parser.add_argument("--conditions", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--side", type=int, default=700)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    rate = matrix_rate(device, dtype)
+    print(measuring.machine())
+    print(f"matrix rate of this machine, {dtype}: {rate:.1f} TFLOP/s; images of {arguments.side} px\n")
+    rows: list[dict[str, Any]] = []
+    for shape in arguments.shapes:
+        rows += measure(shape, arguments, device, dtype, rate)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    print(measuring.table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": measuring.machine(), "tflops": rate, "rows": rows}, indent=1))
+
+
+def measure(
+    shape: str, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype, rate: float
+) -> list[dict[str, Any]]:
+    """All K and batches of one shape; the model's part of the engine alone, inputs prepared."""
+    embedder = DIOR(InMemory(shape=shape, device=device, dtype=dtype))  # type: ignore[arg-type]
+    procedure = rivals.Reference(embedder.lvlm.model, embedder.lvlm.processor)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_images(Path(folder), 1, arguments.side)[0]
+        for k in arguments.conditions:
+            names = list(random_qwen.CONDITIONS[:k])
+            prompts = [prompt(name) for name in names]
+            slow = {}
+            for mode, procedure_of in (("a", procedure.full_passes), ("b", procedure.cache_mode)):
+                call = partial(procedure_of, [file], prompts)
+                slow[mode] = measuring.median([synchronised(call, device) for _ in range(2)])
+            request = Request(conditions=tuple(names))
+            prepared = embedder.prepare(read_image(io.BytesIO(file.read_bytes()).getvalue()), request)
+            work = measuring.gflop(lambda prepared=prepared, request=request: embedder.embed([prepared], request)) / 1e3
+            for batch in arguments.batches:
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+
+                def run(batch: int = batch, prepared: Any = prepared, request: Request = request) -> Any:
+                    return embedder.embed([prepared] * batch, request)
+
+                try:
+                    synchronised(run, device)
+                    seconds = measuring.median([synchronised(run, device) for _ in range(arguments.rounds)])
+                except torch.OutOfMemoryError:
+                    print(f"{shape}, K = {k}: a batch of {batch} does not fit")
+                    break
+                rows.append({
+                    "shape": shape, "K": k, "batch": batch, "images/s": batch / seconds,
+                    "embeddings/s": batch * k / seconds, "share of matrix rate": work * batch / seconds / rate,
+                    "peak GiB": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan"),
+                    "times (a)": slow["a"] * batch / seconds, "times (b)": slow["b"] * batch / seconds,
+                })  # fmt: skip
+    return rows
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Colours of the synthetic cars: the paper's rule that names an HSV triple, and triples that it names safely.
+
+The metadata of Kobs et al. (ICCV 2021) stores hue shifted by half a turn and saturation and value doubled; `(hue, sat, val)` below
+always means such a stored triple, with hue in [0, 1) and the other two in [0, 2].
+"""
+
+from __future__ import annotations
+
+import colorsys
+from typing import TypeAlias
+
+import numpy as np
+
+HSV: TypeAlias = tuple[float, float, float]
+
+CSS_COLORS = {
+    "maroon": (128, 0, 0),
+    "red": (255, 0, 0),
+    "orange": (255, 165, 0),
+    "yellow": (255, 255, 0),
+    "olive": (128, 128, 0),
+    "purple": (128, 0, 128),
+    "fuchsia": (255, 0, 255),
+    "white": (255, 255, 255),
+    "lime": (0, 255, 0),
+    "green": (0, 128, 0),
+    "navy": (0, 0, 128),
+    "blue": (0, 0, 255),
+    "aqua": (0, 255, 255),
+    "teal": (0, 128, 128),
+    "black": (0, 0, 0),
+    "silver": (192, 192, 192),
+    "gray": (128, 128, 128),
+}
+"""The 17 colour names of CSS 2.1."""
+
+# Degrees of hue, saturation, value. Only names that shading cannot turn into one another: no maroon beside red, no silver beside gray.
+_RANGES = {
+    "red": ((-8, 8), (0.85, 1.0), (0.80, 1.0)),
+    "orange": ((32, 42), (0.85, 1.0), (0.92, 1.0)),
+    "yellow": ((56, 64), (0.75, 1.0), (0.90, 1.0)),
+    "green": ((112, 140), (0.75, 1.0), (0.42, 0.62)),
+    "aqua": ((174, 188), (0.65, 1.0), (0.88, 1.0)),
+    "blue": ((226, 246), (0.80, 1.0), (0.85, 1.0)),
+    "purple": ((276, 294), (0.70, 1.0), (0.45, 0.60)),
+    "fuchsia": ((302, 316), (0.70, 1.0), (0.92, 1.0)),
+    "white": ((0, 360), (0.0, 0.05), (0.93, 1.0)),
+    "gray": ((0, 360), (0.0, 0.08), (0.44, 0.58)),
+    "black": ((0, 360), (0.0, 0.30), (0.02, 0.13)),
+}
+COLORS = tuple(_RANGES)
+"""The names that cars and backgrounds have."""
+
+
+def rgb(hue: float, sat: float, val: float) -> tuple[float, float, float]:
+    """The colour of a stored triple, as red, green and blue in [0, 1]."""
+    return colorsys.hsv_to_rgb((hue + 0.5) % 1.0, sat / 2, val / 2)
+
+
+def colour_name(hue: float, sat: float, val: float) -> str:
+    """The label of a stored triple: the nearest CSS 2.1 colour name by squared RGB distance (section 4.1 of the paper)."""
+    color = [int(255 * channel) for channel in rgb(hue, sat, val)]
+    return min(CSS_COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(color, CSS_COLORS[name], strict=True)))
+
+
+def sample_color(name: str, rng: np.random.Generator) -> HSV:
+    """A random stored triple that `colour_name` calls `name`; six decimals, so that a CSV keeps it exactly."""
+    hues, sats, vals = _RANGES[name]
+    while True:
+        hue, sat, val = rng.uniform(*hues) / 360, rng.uniform(*sats), rng.uniform(*vals)
+        stored = (round((hue + 0.5) % 1.0, 6) % 1.0, round(2 * sat, 6), round(2 * val, 6))
+        if colour_name(*stored) == name:
+            return stored

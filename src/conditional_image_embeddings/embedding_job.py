@@ -1,0 +1,330 @@
+"""Images -> embedder -> store: the job behind `cie embed`, which goes on where a killed one stopped.
+
+An image is embedded only under what it lacks, its row in `images` is committed before its vectors, and a batch of rows
+is committed whole. So whatever moment a job is killed at, the same job again finds exactly what is missing.
+
+A file whose size, time or place changed since it was embedded is hashed; if its content changed, its vectors are
+removed from every setting of its source and made anew. Rows of a Parquet or Lance file are not checked so.
+"""
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .datasets.benchmark import Benchmark
+from .errors import ImageError, ModelError
+from .images import read_image, thumbnail
+from .methods.embedder import Embedder, Request
+from .settings import Setting
+from .sources import ImageSource, listing, select, text
+from .store import ImageRecord, Place, Store
+
+COMMIT_SECONDS = 15.0  # what a kill loses at most; each commit leaves a piece of its own on disk
+COMMIT_ROWS = 4096
+COMMIT_BYTES = 2**26
+CHECKED_TOGETHER = 500
+
+Pattern = tuple[bool, ...]  # for each setting of the job: whether an image lacks it
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingReport:
+    """What a job did for one setting, in images. `failed` lack it still, because they cannot be read."""
+
+    setting: Setting
+    embedded: int
+    already_there: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobReport:
+    """What a job did: one report a setting (conditions first, then layers), and why images failed, by image id."""
+
+    settings: list[SettingReport]
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: float
+
+
+def embed(
+    store: Store,
+    source: ImageSource,
+    embedder: Embedder,
+    request: Request,
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> JobReport:
+    """Embed a source's images under each condition and layer of the request that the store lacks, and commit them.
+
+    With nothing to do, the embedder is asked for its settings only. Memory does not grow with the images, but for 8
+    bytes an image and setting that is there already. Images that cannot be read are reported, listed in the table
+    `failures` (which has those of the last job over the source), and tried again by the next job.
+
+    Args:
+        store: Where the vectors go.
+        source: The images: a folder, files, a table, a benchmark.
+        embedder: What `conditional_image_embeddings.load` gives.
+        request: The conditions and layers, and all else that decides a vector.
+        batch_size: At most so many images a batch; None leaves it to the embedder.
+        workers: Threads that read images ahead of the model.
+        show_progress_bar: On stderr; None shows it on a terminal only.
+
+    Raises:
+        StoreError: another job is writing to the store, or it cannot be written. What was committed stays.
+        ModelError: the model gives values that are not finite.
+    """
+    started = time.perf_counter()
+    request = replace(
+        request, conditions=tuple(dict.fromkeys(request.conditions)), layers=tuple(dict.fromkeys(request.layers))
+    )
+    where = None if isinstance(source, Benchmark) else source.root
+    settings = embedder.settings(request, dataset=source.dataset, source=where)
+    with store.writing():
+        job = _Job(store, source, where, embedder, request, settings)
+        job.check_changes()
+        job.count()
+        total = sum(number for pattern, number in job.patterns.items() if any(pattern))
+        with tqdm(
+            total=total,
+            desc=source.dataset,
+            unit="image",
+            disable=None if show_progress_bar is None else not show_progress_bar,
+        ) as bar:
+            for pattern in [pattern for pattern in job.patterns if any(pattern)]:
+                job.run(pattern, bar, batch_size, workers)
+        store.replace_failures(source.dataset, where, job.failures)
+        if total:
+            store.compact(job.settings)
+    return JobReport(settings=job.reports(), failures=job.failures, seconds=time.perf_counter() - started)
+
+
+class _Job:
+    """One run of `embed`: what is there, what is missing, and what became of it."""
+
+    def __init__(
+        self,
+        store: Store,
+        source: ImageSource,
+        where: str | None,
+        embedder: Embedder,
+        request: Request,
+        settings: list[list[Setting]],
+    ) -> None:
+        self.store, self.source, self.where = store, source, where
+        self.embedder, self.request = embedder, request
+        self.shape = (len(settings), len(settings[0]))
+        self.settings = [setting for row in settings for setting in row]
+        self.failures: dict[str, str] = {}
+        self.patterns: Counter[Pattern] = Counter()
+        self._embedded: Counter[Pattern] = Counter()
+        self._failed: Counter[Pattern] = Counter()
+        self._there: list[NDArray[np.int64]] = []
+        self._known: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def check_changes(self) -> None:
+        """Forget images whose file's content is not what was embedded."""
+        known, places = self.store.places(self.source.dataset, self.where)
+        if not len(known):
+            return
+        files = ((image_id, path) for image_id, path in listing(self.source) if path is not None)
+        suspects = (
+            (image_id, path, place)
+            for image_id, path in files
+            if (index := _index(known, hash(image_id))) is not None
+            and (place := _place(path)) is not None
+            and hash(place) != places[index]
+        )
+        while some := list(islice(suspects, CHECKED_TOGETHER)):
+            stored = self.store.content_hashes(self.source.dataset, self.where, [image_id for image_id, _, _ in some])
+            same = {image_id: place for image_id, path, place in some if _hash_of(path) == stored.get(image_id)}
+            changed = [image_id for image_id, _, _ in some if image_id not in same]
+            if same:
+                self.store.move_images(self.source.dataset, self.where, same)
+            if changed:
+                self.store.forget(self.source.dataset, self.where, changed)
+
+    def count(self) -> None:
+        """Find which settings each image lacks: how many images there are of each such pattern."""
+        first = {setting.name: index for index, setting in reversed(list(enumerate(self.settings)))}
+        self._there = [self.store.ids(setting) for setting in self.settings]
+        # Two layers may be one setting (-1 and the last): its vectors are stored once.
+        self._repeated = [first[setting.name] != index for index, setting in enumerate(self.settings)]
+        self._known = self.store.places(self.source.dataset, self.where)[0]
+        self.patterns = Counter(self._lacks(image_id) for image_id, _ in listing(self.source))
+
+    def run(self, pattern: Pattern, bar: Any, batch_size: int | None, workers: int | None) -> None:
+        """Embed the images that lack exactly these settings, under these only."""
+        lacking = np.array(pattern).reshape(self.shape)
+        conditions, layers = lacking.any(axis=1).nonzero()[0], lacking.any(axis=0).nonzero()[0]
+        request = replace(
+            self.request,
+            conditions=tuple(self.request.conditions[index] for index in conditions),
+            layers=tuple(self.request.layers[index] for index in layers),
+        )
+        places = [
+            (self.settings[k * self.shape[1] + layer], row, column)
+            for row, k in enumerate(conditions)
+            for column, layer in enumerate(layers)
+            if lacking[k, layer]
+        ]
+        reader = _Reader(self.embedder.image_max_size)
+        pending = (
+            (image_id, (image_id, image))
+            for image_id, image in select(self.source, lambda image_id: self._lacks(image_id) == pattern)
+        )
+        rows = _Rows(self, places)
+        try:
+            for image_id, outcome in self.embedder.stream(
+                pending, request, batch_size=batch_size, workers=workers, read=reader
+            ):
+                record = reader.records.pop(image_id, None)
+                if isinstance(outcome, ImageError) or record is None:
+                    self.failures[image_id] = " ".join(str(outcome).split())
+                    self._failed[pattern] += 1
+                    bar.set_postfix(failed=len(self.failures))
+                else:
+                    rows.add(record, outcome)
+                    self._embedded[pattern] += 1
+                bar.update()
+        finally:
+            rows.commit()  # also what was made before Ctrl-C or an error
+
+    def reports(self) -> list[SettingReport]:
+        return [
+            SettingReport(
+                setting=setting,
+                embedded=sum(number for pattern, number in self._embedded.items() if pattern[index]),
+                already_there=sum(number for pattern, number in self.patterns.items() if not pattern[index]),
+                failed=sum(number for pattern, number in self._failed.items() if pattern[index]),
+            )
+            for index, setting in enumerate(self.settings)
+            if not self._repeated[index]
+        ]
+
+    def is_known(self, image_id: str) -> bool:
+        """Whether `images` had the image before this job."""
+        return _index(self._known, hash(image_id)) is not None
+
+    def _lacks(self, image_id: str) -> Pattern:
+        key = hash(image_id)
+        return tuple(
+            not repeated and _index(there, key) is None
+            for repeated, there in zip(self._repeated, self._there, strict=True)
+        )
+
+
+class _Rows:
+    """Rows that wait for their commit."""
+
+    def __init__(self, job: _Job, places: Sequence[tuple[Setting, int, int]]) -> None:
+        self._job, self._places = job, places
+        self._clear()
+
+    def add(self, record: ImageRecord, vectors: NDArray[np.float32]) -> None:
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                f"model {self._job.embedder.model!r} gives values that are not finite for {record.image_id!r}; "
+                "try dtype float32 (nothing was stored for this image)"
+            )
+        self._records.append(record)
+        self._vectors.append(np.array(vectors, np.float32))  # a copy: a view would keep its whole batch
+        self._bytes += vectors.nbytes + len(record.thumbnail)
+        waited = time.monotonic() - self._since
+        if len(self._records) >= COMMIT_ROWS or self._bytes >= COMMIT_BYTES or waited >= COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Rows of `images` first: an image that has a vector has its row there, whenever the process is killed."""
+        job, records, vectors = self._job, self._records, self._vectors
+        self._clear()
+        if not records:
+            return
+        new = [record for record in records if not job.is_known(record.image_id)]
+        if new:
+            job.store.add_images(job.source.dataset, job.where, new)
+        image_ids = [record.image_id for record in records]
+        stacked = np.stack(vectors)
+        for setting, row, column in self._places:
+            job.store.add_vectors(setting, image_ids, stacked[:, row, column])
+
+    def _clear(self) -> None:
+        self._records: list[ImageRecord] = []
+        self._vectors: list[NDArray[np.float32]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+
+class _Reader:
+    """Reads an image in a worker, and notes what the table `images` keeps of it."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self.records: dict[str, ImageRecord] = {}
+
+    def __call__(self, item: tuple[str, Any]) -> Image.Image:
+        image_id, given = item
+        if callable(given):
+            given = given()
+        path = Path(given) if isinstance(given, str | os.PathLike) else None
+        place = None if path is None else _place(path)  # before it is read: a change while it is read is seen next time
+        image = read_image(given, max_size=self._max_size)
+        width, height = _upright_size(given if path is None else path, image)
+        self.records[image_id] = ImageRecord(
+            image_id=image_id,
+            width=width,
+            height=height,
+            content_hash=(None if path is None else _hash_of(path)) or _hash_of_value(given, image),
+            place=place or Place(),
+            thumbnail=thumbnail(image),
+        )
+        return image
+
+
+def _upright_size(given: Any, image: Image.Image) -> tuple[int, int]:
+    if not isinstance(given, bytes | Path):
+        return image.size
+    with Image.open(BytesIO(given) if isinstance(given, bytes) else given) as header:
+        width, height = header.size
+    turned = (width - height) * (image.width - image.height) < 0  # by its EXIF orientation
+    return (height, width) if turned else (width, height)
+
+
+def _place(path: Path) -> Place | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Place(text(path.absolute()), status.st_size, status.st_mtime_ns)
+
+
+def _hash_of(path: Path) -> str | None:
+    """SHA-256 of the file's bytes; None for a file that cannot be read (any more)."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _hash_of_value(given: Any, image: Image.Image) -> str:
+    return hashlib.sha256(given if isinstance(given, bytes) else image.tobytes()).hexdigest()
+
+
+def _index(values: NDArray[np.int64], key: int) -> int | None:
+    """Where the key is in the sorted values."""
+    index = int(np.searchsorted(values, key))
+    return index if index < len(values) and values[index] == key else None

@@ -1,0 +1,5 @@
+"""The engine under DIOR: a vision-language model, its prompts, and exact ways to run one image under many conditions.
+
+`loading` finds a model's parts, `prompts` makes what goes in; `plain`, `cached` and `packed` are three ways of running
+it that give the same vectors, and `self_check` decides which of them the model at hand allows.
+"""

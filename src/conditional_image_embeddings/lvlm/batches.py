@@ -1,0 +1,76 @@
+"""Unpadded prompts and images into rectangular batches, padded on the side asked for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .loading import LVLM
+from .prompts import Inputs
+
+
+def token_inputs(rows: Sequence[Inputs], fill: Sequence[Inputs], *, left: bool = False) -> dict[str, Tensor]:
+    """Rows of tokens as a batch with its attention mask.
+
+    Padding is a copy of the last token of the row's prompt (`fill`): it has an embedding, and stands for no image.
+    """
+    length = max(len(row["input_ids"]) for row in rows)
+    batch = {
+        key: torch.stack(
+            [_filled(row[key], prompt[key][-1], length, left) for row, prompt in zip(rows, fill, strict=True)]
+        )
+        for key in rows[0]
+    }
+    batch["attention_mask"] = stacked([torch.ones_like(row["input_ids"]) for row in rows], left=left)
+    return batch
+
+
+def stacked(rows: Sequence[Tensor], *, left: bool = False) -> Tensor:
+    """Tensors (..., n_i) as (rows, ..., n), padded with zeros."""
+    length = max(row.shape[-1] for row in rows)
+    return torch.stack([pad(row, (length - row.shape[-1], 0) if left else (0, length - row.shape[-1])) for row in rows])
+
+
+def position_ids(rows: Sequence[Tensor], *, left: bool = False) -> Tensor:
+    """Positions (1 or 3, n_i) in the form that models take: (rows, n) or (3, rows, n)."""
+    positions = stacked(rows, left=left)
+    return positions[:, 0] if positions.shape[1] == 1 else positions.transpose(0, 1)
+
+
+def image_inputs(images: Sequence[dict[str, Any]], lvlm: LVLM) -> dict[str, Any]:
+    """What the vision tower takes for several images: sizes that differ are padded with zeros, as processors do."""
+    batch: dict[str, Any] = {}
+    for key, first in images[0].items():
+        values = [image[key] for image in images]
+        if isinstance(first, Tensor):
+            sizes = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
+            batch[key] = torch.cat([_padded(value, sizes) for value in values])
+        else:
+            batch[key] = [item for value in values for item in value]
+    return on_device(batch, lvlm)
+
+
+def on_device(inputs: dict[str, Any], lvlm: LVLM) -> dict[str, Any]:
+    """Moved to the model's device, floating-point numbers in its precision."""
+    return {
+        key: value.to(lvlm.device, lvlm.dtype if value.is_floating_point() else None)
+        if isinstance(value, Tensor)
+        else value
+        for key, value in inputs.items()
+    }
+
+
+def _filled(row: Tensor, last: Tensor, length: int, left: bool) -> Tensor:
+    padding = last.expand(length - len(row), *last.shape)
+    return torch.cat([padding, row] if left else [row, padding])
+
+
+def _padded(value: Tensor, sizes: Sequence[int]) -> Tensor:
+    widths = [
+        width
+        for size, have in zip(reversed(sizes), reversed(value.shape[1:]), strict=True)
+        for width in (0, size - have)
+    ]
+    return pad(value, widths) if any(widths) else value

@@ -1,0 +1,96 @@
+"""Cache, then batch: the prefix runs once an image, and every suffix continues from its key-value cache.
+
+Exact wherever a token sees only what is before it: the prefix is padded on the left, so that windows and carried states
+(sliding attention, linear attention, convolution) meet the suffix as they would without padding.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from .batches import image_inputs, on_device, position_ids, token_inputs
+from .hidden_states import EnoughError, captured, run
+from .loading import LVLM
+from .prompts import Inputs, Prepared
+
+
+def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
+    """Hidden states (images, K, layers, d) of one token of each prompt, image and common prefix computed once."""
+    ends = [prefix_end(prepared, token) for prepared in batch]
+    cache, prefix_mask = prefix_pass(lvlm, batch, ends, max(layers))
+    rows = [(image, condition) for image, prepared in enumerate(batch) for condition in range(len(prepared.prompts))]
+    inputs = suffix_inputs(lvlm, batch, ends, rows, prefix_mask)
+    cache.reorder_cache(torch.tensor([image for image, _ in rows], device=lvlm.device))
+    inputs |= {lvlm.cache_argument: cache, "use_cache": True}
+    columns = torch.tensor(
+        [token % batch[image].lengths[condition] - ends[image] for image, condition in rows], device=lvlm.device
+    )
+    every = torch.arange(len(rows), device=lvlm.device)
+    states = run(lvlm, inputs, layers, lambda hidden: hidden[every, columns])
+    return states.reshape(len(batch), -1, *states.shape[1:])
+
+
+class _PrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is untyped
+    """A cache that ends the prefix pass as soon as it is full.
+
+    Of the prefix, the highest layer has to give its keys and values only: its attention and everything behind are work
+    for tokens that nobody asked for.
+    """
+
+    def __init__(self, lvlm: LVLM, top: int) -> None:
+        super().__init__(config=lvlm.decoder.config)
+        kind = type(self.layers[top - 1]) if 0 < top <= len(self.layers) else None
+        self.last = (
+            top - 1 if kind in {DynamicLayer, DynamicSlidingWindowLayer} else None
+        )  # others carry more than these
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        states = super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        if layer_idx == self.last:
+            raise EnoughError
+        return states
+
+
+def prefix_end(prepared: Prepared, token: int) -> int:
+    """Where the suffixes start: behind the common prefix, or earlier where the wanted token is inside it."""
+    return min(prepared.prefix, *(token % length for length in prepared.lengths))
+
+
+def prefix_pass(lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], top: int) -> tuple[Any, Tensor]:
+    """Each image with the start of its prompts, up to `ends`: the cache of the lowest `top` layers, and its mask."""
+    prompts = [prepared.prompts[0] for prepared in batch]
+    prefixes = [_slice(prompt, 0, end) for prompt, end in zip(prompts, ends, strict=True)]
+    inputs = token_inputs(prefixes, prompts, left=True)
+    inputs["position_ids"] = position_ids(
+        [prepared.token_positions(0)[:, :end] for prepared, end in zip(batch, ends, strict=True)], left=True
+    )
+    inputs = on_device(inputs, lvlm) | image_inputs([prepared.image for prepared in batch], lvlm)
+    cache = _PrefixCache(lvlm, top)
+    with captured(lvlm, [top], lambda hidden: hidden[:0]):
+        lvlm.model(**inputs, **{lvlm.cache_argument: cache}, use_cache=True)
+    cache.last = None
+    return cache, inputs["attention_mask"]
+
+
+def suffix_inputs(
+    lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], rows: Sequence[tuple[int, int]], prefix_mask: Tensor
+) -> dict[str, Any]:
+    """The rest of each prompt, for rows of (image, condition), padded on the right behind the cached prefix."""
+    prompts = [batch[image].prompts[condition] for image, condition in rows]
+    suffixes = [_slice(prompt, ends[image], None) for prompt, (image, _) in zip(prompts, rows, strict=True)]
+    inputs = token_inputs(suffixes, prompts)
+    inputs["position_ids"] = position_ids(
+        [batch[image].token_positions(condition)[:, ends[image] :] for image, condition in rows]
+    )
+    inputs = on_device(inputs, lvlm)
+    seen = prefix_mask[[image for image, _ in rows]]
+    inputs["attention_mask"] = torch.cat([seen, inputs["attention_mask"]], dim=1)
+    return inputs
+
+
+def _slice(prompt: Inputs, start: int, end: int | None) -> Inputs:
+    return {key: value[start:end] for key, value in prompt.items()}

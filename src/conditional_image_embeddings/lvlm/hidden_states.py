@@ -1,0 +1,66 @@
+"""Hidden states of the layers and tokens asked for, and nothing beyond: hooks pick tokens, then stop the computation.
+
+The head never runs, layers above the highest one wanted never run, and no hidden state is kept whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .loading import LVLM
+
+
+class EnoughError(Exception):
+    """Raised where nothing further is needed; caught around the call of the model."""
+
+
+@contextmanager
+def captured(
+    lvlm: LVLM, layers: Sequence[int], pick: Callable[[Tensor], Tensor], *, stop: bool = True
+) -> Iterator[dict[int, Tensor]]:
+    """While open, each forward pass puts `pick(hidden_states[k])` under k for each k of `layers`.
+
+    Args:
+        lvlm: The model.
+        layers: Indices into the tuple of hidden states: 0 the input embeddings (image features merged), k the output of
+            layer k, the number of layers the last state after the final norm.
+        pick: From hidden states (rows, tokens, d) to the few that are needed.
+        stop: End the forward pass at the highest layer; the block is left silently, at the call of the model.
+    """
+    states: dict[int, Tensor] = {}
+    top = max(layers)
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        states[layer] = pick(hidden)
+        if stop and layer == top:
+            raise EnoughError
+
+    handles = [_hook(lvlm, layer, keep) for layer in set(layers)]
+    try:
+        yield states
+    except EnoughError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callable[[Tensor], Tensor]) -> Tensor:
+    """Hidden states (picked, len(layers), d) of one forward pass that goes no further than it must."""
+    with captured(lvlm, layers, pick) as states:
+        lvlm.model(**inputs)
+    return torch.stack([states[layer] for layer in layers], dim=1)
+
+
+def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
+    if layer == 0:
+        return lvlm.layers[0].register_forward_pre_hook(
+            lambda _, args, kwargs: keep(0, args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+        )
+    module = lvlm.decoder if layer == len(lvlm.layers) else lvlm.layers[layer - 1]
+    return module.register_forward_hook(
+        lambda _, __, output: keep(layer, output if isinstance(output, Tensor) else output[0])
+    )

@@ -1,0 +1,146 @@
+"""A vision-language model with the parts that the engine needs: its decoder's layers, and how to ask it for a cache.
+
+Families differ here in data only; everything is found through transformers' public interface.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+from ..checkpoint import Checkpoint
+from ..errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LVLM:
+    """An image-text-to-text model.
+
+    Attributes:
+        model: The whole model; its head runs only where words are wanted.
+        processor: Text and image to model inputs.
+        decoder: The language model without its head.
+        layers: The decoder's layers; `hidden_states[k]` is the output of `layers[k - 1]`.
+        image_token: The placeholder that a prompt holds for the image.
+        image_token_id: The token that stands for a piece of the image.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    tokenizer: Any
+    decoder: nn.Module
+    layers: nn.ModuleList
+    image_token: str
+    image_token_id: int
+    cache_argument: str
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def has_image_positions(self) -> bool:
+        """Whether tokens have positions in several dimensions (M-RoPE), which only the model itself can compute."""
+        return hasattr(self._base, "get_rope_index")
+
+    @property
+    def _base(self) -> Any:
+        return getattr(self.model, "model", self.model)
+
+    def image_positions(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The model's own positions of one unpadded prompt, (3, tokens)."""
+        wanted = inspect.signature(self._base.get_rope_index).parameters
+        positions, _ = self._base.get_rope_index(**{key: value for key, value in inputs.items() if key in wanted})
+        return torch.as_tensor(positions[:, 0])
+
+    @property
+    def attends_fully(self) -> bool:
+        """Whether every layer attends to all that is before a token: no windows, chunks or carried states."""
+        config = self.decoder.config
+        kinds = getattr(config, "layer_types", None)
+        if kinds:
+            return set(kinds) == {"full_attention"}
+        window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
+        return not window and not getattr(config, "attention_chunk_size", None)
+
+    def layer_index(self, layer: int) -> int:
+        """From an index into the tuple of hidden states, which may be negative, to 0 ... number of layers.
+
+        Raises:
+            ValueError: there is no such hidden state.
+        """
+        count = len(self.layers)
+        if not -count - 1 <= layer <= count:
+            raise ValueError(
+                f"layer {layer} is out of range: {self.name} has hidden states 0 to {count} (or -1 to {-count - 1})"
+            )
+        return layer % (count + 1)
+
+
+def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> LVLM:
+    """Load the model and its processor.
+
+    Raises:
+        ModelError: it cannot be loaded, or lacks what DIOR needs; one line says what.
+    """
+    name = checkpoint.name
+    options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    model = checkpoint.load_model(AutoModelForImageTextToText, **options)
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder: the image is not in its prompt, so DIOR has no token to embed")
+    processor = checkpoint.load_processor()
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None or getattr(processor, "image_processor", None) is None:
+        raise ModelError(f"{name} has no processor for images and text: DIOR needs an image-text-to-text model")
+    decoder = _decoder(model)
+    image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
+    parameters = inspect.signature(model.forward).parameters
+    return LVLM(
+        name=name,
+        model=model,
+        processor=processor,
+        tokenizer=tokenizer,
+        decoder=decoder,
+        layers=_layers(name, decoder),
+        image_token=image_token,
+        image_token_id=image_token_id,
+        cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
+    )
+
+
+def _decoder(model: Any) -> nn.Module:
+    decoder = model.get_decoder()
+    while decoder.get_decoder() is not decoder:  # a language model with its own head inside
+        decoder = decoder.get_decoder()
+    return decoder  # type: ignore[no-any-return]
+
+
+def _layers(name: str, decoder: nn.Module) -> nn.ModuleList:
+    count = getattr(decoder.config, "num_hidden_layers", None)
+    for child in decoder.children():
+        if isinstance(child, nn.ModuleList) and len(child) == count:
+            return child
+    raise ModelError(f"{name}: no list of {count} decoder layers found in {type(decoder).__name__}")
+
+
+def _image_token(name: str, config: Any, processor: Any, tokenizer: Any) -> tuple[int, str]:
+    """The id that stands for image features, and the text that the processor expands to them (Gemma 3: another)."""
+    token_id = getattr(config, "image_token_id", None)
+    if token_id is None:
+        token_id = getattr(config, "image_token_index", None)
+    if token_id is None:
+        token_id = getattr(processor, "image_token_id", None)
+    if token_id is None:
+        raise ModelError(f"{name} has no image token: DIOR needs a model that reads the image as part of its prompt")
+    text = getattr(processor, "image_token", None) or tokenizer.convert_ids_to_tokens(int(token_id))
+    return int(token_id), str(text)

@@ -1,0 +1,165 @@
+"""From an image and K conditions to K tokenised prompts, with the image processed once.
+
+The processor runs on the first prompt only. The other prompts differ from it in their tail, which no image changes:
+tails are learned from the processor itself, on the first image of a request, and put in place of the first one's tail.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ModelError
+from .loading import LVLM
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """One image under K conditions, unpadded.
+
+    Attributes:
+        prompts: K dictionaries of what each token has: `input_ids` (tokens,), token types, cross-attention mask.
+        positions: K tensors (1 or 3, tokens), or None where the model counts its tokens itself.
+        image: What the vision tower takes; first axis as the processor made it.
+        prefix: Tokens that all K prompts share at their start; at least one short of the shortest.
+        image_end: Tokens up to and with the last one that stands for the image.
+    """
+
+    prompts: tuple[Inputs, ...]
+    positions: tuple[Tensor, ...] | None
+    image: dict[str, Tensor]
+    prefix: int
+    image_end: int
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(prompt["input_ids"]) for prompt in self.prompts]
+
+    @property
+    def shared_length(self) -> int:
+        """Tokens where all prompts share their prefix: the prefix once, every suffix."""
+        return self.prefix + sum(length - self.prefix for length in self.lengths)
+
+    def token_positions(self, condition: int) -> Tensor:
+        """Positions (1 or 3, tokens) of one prompt's tokens."""
+        if self.positions is not None:
+            return self.positions[condition]
+        return torch.arange(self.lengths[condition])[None]
+
+    def singles(self) -> list["Prepared"]:
+        """The image under each condition by itself."""
+        return [
+            replace(
+                self, prompts=(prompt,), positions=self.positions and (self.positions[k],), prefix=self.lengths[k] - 1
+            )
+            for k, prompt in enumerate(self.prompts)
+        ]
+
+
+class PromptMaker:
+    """Makes the prompts of one set of texts; used by several threads at once."""
+
+    def __init__(self, lvlm: LVLM, texts: Sequence[str], *, flat_positions: bool = False) -> None:
+        self.lvlm = lvlm
+        self.flat_positions = flat_positions
+        self.texts = [chat_prompt(lvlm, text) for text in texts]
+        self._tails: list[Tensor] | None = None  # learned from the first image
+
+    def __call__(self, image: Image.Image) -> Prepared:
+        first, image_inputs = self._process(image, self.texts[0])
+        prompts = self._spliced(first)
+        if prompts is None:
+            prompts = [first, *(self._process(image, text)[0] for text in self.texts[1:])]
+            self._learn(prompts)
+        where = (prompts[0]["input_ids"] == self.lvlm.image_token_id).nonzero()
+        if not len(where):
+            raise ModelError(f"{self.lvlm.name}: its prompt holds no token for the image")
+        return Prepared(
+            prompts=tuple(prompts),
+            positions=self._positions(prompts, image_inputs),
+            image=image_inputs,
+            prefix=common_prefix([prompt["input_ids"] for prompt in prompts]),
+            image_end=int(where[-1]) + 1,
+        )
+
+    def _process(self, image: Image.Image, text: str) -> tuple[Inputs, dict[str, Tensor]]:
+        outputs = self.lvlm.processor(text=[text], images=[image], padding=False, return_tensors="pt")
+        ids = outputs["input_ids"]
+        tokens, image_inputs = {}, {}
+        for key, value in outputs.items():
+            if isinstance(value, Tensor) and value.shape[:2] == ids.shape:
+                tokens[key] = value[0]
+            else:
+                image_inputs[key] = value
+        del tokens["attention_mask"]  # nothing is padded yet
+        return tokens, image_inputs
+
+    def _learn(self, prompts: list[Inputs]) -> None:
+        """Keep the tails if splicing them reproduces what the processor made of each prompt."""
+        ids = [prompt["input_ids"] for prompt in prompts]
+        prefix = common_prefix(ids)
+        if (ids[0][prefix:] == self.lvlm.image_token_id).any():
+            return
+        self._tails = [row[prefix:] for row in ids]
+        spliced = self._spliced(prompts[0])
+        if spliced is None or not all(_equal(a, b) for a, b in zip(spliced, prompts, strict=True)):
+            self._tails = None
+
+    def _spliced(self, first: Inputs) -> list[Inputs] | None:
+        tails, ids = self._tails, first["input_ids"]
+        if tails is None:
+            return [first] if len(self.texts) == 1 else None
+        head = len(ids) - len(tails[0])
+        if not torch.equal(ids[head:], tails[0]):
+            return None
+        return [first, *(_with_tail(first, head, tail) for tail in tails[1:])]
+
+    def _positions(self, prompts: list[Inputs], image_inputs: dict[str, Tensor]) -> tuple[Tensor, ...] | None:
+        if self.flat_positions:
+            rows = 3 if self.lvlm.has_image_positions else 1
+            return tuple(torch.arange(len(prompt["input_ids"])).expand(rows, -1) for prompt in prompts)
+        if not self.lvlm.has_image_positions:
+            return None
+        return tuple(
+            self.lvlm.image_positions({key: value[None] for key, value in prompt.items()} | image_inputs)
+            for prompt in prompts
+        )
+
+
+def chat_prompt(lvlm: LVLM, text: str) -> str:
+    """The text behind the image in a user turn of the model's own chat template; without one, image token and text."""
+    if getattr(lvlm.processor, "chat_template", None):
+        content: Any = [{"type": "image"}, {"type": "text", "text": text}]
+        templater = lvlm.processor
+    elif getattr(lvlm.tokenizer, "chat_template", None):
+        content = f"{lvlm.image_token}{text}"
+        templater = lvlm.tokenizer
+    else:
+        return f"{lvlm.image_token}{text}"
+    messages = [{"role": "user", "content": content}]
+    return str(templater.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+
+def common_prefix(rows: Sequence[Tensor]) -> int:
+    """Length of the longest common prefix that leaves each row at least one token."""
+    shortest = min(len(row) for row in rows) - 1
+    same = torch.stack([row[:shortest] == rows[0][:shortest] for row in rows]).all(0)
+    return int(same.long().cumprod(0).sum())
+
+
+def _with_tail(first: Inputs, head: int, tail: Tensor) -> Inputs:
+    """`first` with another tail: its tokens are text, and carry what the last token of every prompt carries."""
+    prompt = {
+        key: torch.cat([value[:head], value[-1:].expand(len(tail), *value.shape[1:])]) for key, value in first.items()
+    }
+    prompt["input_ids"] = torch.cat([first["input_ids"][:head], tail])
+    return prompt
+
+
+def _equal(a: Inputs, b: Inputs) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

@@ -1,0 +1,126 @@
+"""CLIP: the image tower's projected embedding, without a condition (paper, section 4: baselines).
+
+Any dual encoder will do (CLIP, SigLIP, SigLIP 2, ALIGN, Chinese-CLIP, ...): all that is asked of it is transformers'
+`get_image_features`, and `get_text_features` for texts in the same space.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+from ..checkpoint import Checkpoint
+from ..errors import ModelError
+from ..settings import Setting
+from .embedder import Embedder, Request
+
+BUDGET_CPU = 32  # images a batch
+BUDGET_CUDA = 512
+
+
+class CLIP(Embedder):
+    """Embeds images, and texts into the same space, with a dual encoder.
+
+    Args:
+        checkpoint: The model to load.
+        image_max_size: Images are scaled down to at most this many pixels on the longer side, before the model's own
+            preprocessing.
+
+    Raises:
+        ModelError: the model cannot be loaded, or has no image tower.
+    """
+
+    method = "clip"
+    conditional = False
+    depth = 0
+
+    def __init__(self, checkpoint: Checkpoint, *, image_max_size: int = 700) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.name
+        self.revision = checkpoint.revision
+        self.image_max_size = image_max_size
+        self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
+        self.dual_encoder: Any = checkpoint.load_model(AutoModel)
+        if not hasattr(self.dual_encoder, "get_image_features"):
+            raise ModelError(f"{self.model} has no image tower: CLIP needs a dual encoder of images and texts")
+        self.image_processor = checkpoint.load_processor(AutoImageProcessor)
+        self._tokenizer: Any = None
+
+    def prepare(self, image: Image.Image, request: Request) -> dict[str, Tensor]:  # noqa: ARG002
+        """The model's inputs for one image."""
+        return dict(self.image_processor(images=[image], return_tensors="pt"))
+
+    def cost(self, prepared: dict[str, Tensor]) -> int:  # noqa: ARG002
+        """One an image: all are scaled to one size."""
+        return 1
+
+    def embed(self, batch: Sequence[dict[str, Tensor]], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
+        """Vectors (n, 1, 1, d)."""
+        inputs = {key: torch.cat([prepared[key] for prepared in batch]) for key in batch[0]}
+        with torch.inference_mode():
+            features = _features(self.dual_encoder.get_image_features(**self._on_device(inputs)))
+        return features[:, None, None]
+
+    def encode_text(self, texts: str | Sequence[str], *, normalize_embeddings: bool = False) -> NDArray[np.float32]:
+        """Texts in the space of the images.
+
+        Args:
+            texts: A text, or a sequence of them.
+            normalize_embeddings: Scale each vector to unit length.
+
+        Returns:
+            float32, (n, d), or (d,) for one text.
+
+        Raises:
+            ModelError: the model has no text tower.
+        """
+        if not hasattr(self.dual_encoder, "get_text_features"):
+            raise ModelError(f"{self.model} has no text tower: texts need a dual encoder of images and texts")
+        if self._tokenizer is None:
+            self._tokenizer = self.checkpoint.load_processor(AutoTokenizer)
+        one = isinstance(texts, str)
+        # SigLIP and its kin were trained on texts padded to one length and read their last position.
+        length = self.dual_encoder.config.get_text_config().max_position_embeddings
+        fixed = "siglip" in self.dual_encoder.config.model_type
+        inputs = self._tokenizer(
+            [texts] if one else list(texts),
+            padding="max_length" if fixed else True,
+            truncation=True,
+            max_length=length if fixed else min(length, self._tokenizer.model_max_length),
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            vectors = _features(self.dual_encoder.get_text_features(**self._on_device(dict(inputs))))
+        if normalize_embeddings:
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        return vectors[0] if one else vectors
+
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+        """The one setting there is."""
+        self._check(request)
+        setting = Setting(
+            dataset=dataset,
+            source=source,
+            method=self.method,
+            model=self.model,
+            revision=self.revision,
+            dtype=str(self.checkpoint.dtype).removeprefix("torch."),
+            image_max_size=self.image_max_size,
+            extra=self.checkpoint.setting_extra,
+        )
+        return [[setting]]
+
+    def _on_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        device, dtype = self.checkpoint.device, self.checkpoint.dtype
+        return {key: value.to(device, dtype if value.is_floating_point() else None) for key, value in inputs.items()}
+
+
+def _features(output: Any) -> NDArray[np.float32]:
+    """The projected embedding, (n, d): transformers 5 wraps it in an output object, earlier ones do not."""
+    features = output if isinstance(output, Tensor) else output.pooler_output
+    return np.asarray(features.float().cpu().numpy())

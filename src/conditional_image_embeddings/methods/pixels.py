@@ -1,0 +1,54 @@
+"""Pixels: an image shrunk to a few of them, as a control. What a method adds shows beside it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..settings import Setting
+from .embedder import Embedder, Request
+
+BATCH = 256  # images; there is no model whose memory could fill
+
+
+class Pixels(Embedder):
+    """The image's average colours on a grid of `size` x `size` cells: vectors of 3 * size**2 values in [0, 1]."""
+
+    method = "pixels"
+    conditional = False
+    revision = None
+    depth = 0
+
+    def __init__(self, *, size: int = 12, image_max_size: int = 700) -> None:
+        if size < 1:
+            raise ValueError(f"size is {size}; at least 1 cell is needed")
+        self.size = size
+        self.model = f"pixels-{size}"
+        self.image_max_size = image_max_size
+        self.budget = BATCH
+
+    def prepare(self, image: Image.Image, request: Request) -> NDArray[np.float32]:  # noqa: ARG002
+        """The shrunken image, flat."""
+        small = image.resize((self.size, self.size), Image.Resampling.BOX)
+        return np.asarray(small, dtype=np.float32).reshape(-1) / 255
+
+    def cost(self, prepared: NDArray[np.float32]) -> int:  # noqa: ARG002
+        """One an image."""
+        return 1
+
+    def embed(self, batch: Sequence[NDArray[np.float32]], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
+        """Vectors (n, 1, 1, d)."""
+        return np.stack(batch)[:, None, None]
+
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+        """The one setting there is."""
+        self._check(request)
+        setting = Setting(
+            dataset=dataset,
+            source=source,
+            method=self.method,
+            model=self.model,
+            image_max_size=self.image_max_size,
+        )
+        return [[setting]]

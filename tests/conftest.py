@@ -1,0 +1,20 @@
+"""What several test files share: one small run of the demo, since it loads every model in the box."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Demo(NamedTuple):
+    output: Path
+    images: int
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    from conditional_image_embeddings import demo as story
+
+    output, images = tmp_path_factory.mktemp("demo"), 120
+    return Demo(output, images, story.run(output, images=images))

@@ -1,0 +1,47 @@
+"""The demo, small: one row a setting and aspect, the page beside it, and nothing done twice."""
+
+import json
+from typing import TYPE_CHECKING
+
+from conditional_image_embeddings import datasets
+from conditional_image_embeddings import demo as story
+from conditional_image_embeddings.store import Store
+
+if TYPE_CHECKING:
+    from conftest import Demo
+
+KEYS = [
+    *("method", "model", "setting", "dataset", "condition", "aspect"),
+    *("map_at_r", "precision_at_1", "ami", "nmi", "metric"),
+]
+
+
+def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
+    aspects = datasets.describe()[0]["aspects"]
+    assert all(list(row) == KEYS for row in demo.rows)
+    assert json.loads(json.dumps(demo.rows)) == demo.rows
+    ways = list(dict.fromkeys((row["method"], row["model"], row["condition"]) for row in demo.rows))
+    assert ways == [
+        *(("dior", "builtin", condition) for condition in (*aspects, None)),
+        ("clip", "builtin-clip", None),
+        ("dior", "builtin (random weights)", None),
+        ("pixels", "pixels", None),
+    ]
+    assert [row["aspect"] for row in demo.rows] == aspects * len(ways)
+
+
+def test_the_matching_condition_wins(demo: "Demo") -> None:
+    for aspect in datasets.describe()[0]["aspects"]:
+        rows = [row for row in demo.rows if (row["model"], row["aspect"]) == ("builtin", aspect)]
+        assert max(rows, key=lambda row: row["map_at_r"])["condition"] == aspect
+
+
+def test_a_second_run_embeds_nothing_and_says_the_same(demo: "Demo") -> None:
+    def stored() -> dict[str, list[str]]:
+        store = Store(demo.output / "embeddings", create=False)
+        return {setting.name: store.read(setting)[0] for setting in store.settings()}
+
+    before, page = stored(), (demo.output / "report.html").read_bytes()
+    assert story.run(demo.output, images=demo.images) == demo.rows
+    assert stored() == before
+    assert (demo.output / "report.html").read_bytes() == page

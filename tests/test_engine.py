@@ -1,0 +1,183 @@
+"""The shared passes against plain ones: every family, two image sizes, eight prompts of different lengths.
+
+The reference shares no code with the engine: the whole model, called as transformers documents it, on one image and one
+prompt at a time. Negative controls prove that these tests would notice a wrong mask or position.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_families import BUILDERS
+from tiny_models import save
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from conditional_image_embeddings.checkpoint import Checkpoint
+from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.lvlm import batches, cached, loading, packed, plain, self_check
+from conditional_image_embeddings.lvlm.families import FAMILIES
+from conditional_image_embeddings.lvlm.loading import LVLM
+from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
+
+CONDITIONS = [
+    "color",
+    None,
+    "the model of the vehicle in the picture",
+    "x",
+    "car color",
+    "a",
+    "car model",
+    "time of day",
+]
+TEXTS = [prompt(condition) for condition in CONDITIONS]
+EXACT = 1e-4
+WRONG = 0.05
+
+
+def picture(width: int, height: int, seed: int) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height))
+
+
+IMAGES = [picture(112, 80, 0), picture(60, 140, 1)]
+
+
+class Tried(NamedTuple):
+    """A family's tiny model as the engine loads it, and (images, prompts, layers, d) from plain transformers."""
+
+    directory: Path
+    lvlm: LVLM
+    choice: self_check.Choice
+    reference: torch.Tensor
+
+
+def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Hidden states of the last token of each prompt, each from a call of its own."""
+    processor = AutoProcessor.from_pretrained(directory)
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).eval()
+
+    def states(image: Image.Image, text: str) -> torch.Tensor:
+        if processor.chat_template:
+            content = [{"type": "image"}, {"type": "text", "text": text}]
+            messages = [{"role": "user", "content": content}]
+            text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        else:
+            text = f"{processor.image_token}{text}"
+        inputs = processor(text=[text], images=[image], return_tensors="pt").to(dtype)
+        with torch.no_grad():
+            outputs = model(**inputs, output_hidden_states=True)
+        return torch.stack([hidden[0, -1] for hidden in outputs.hidden_states])
+
+    return torch.stack([torch.stack([states(image, text) for text in TEXTS]) for image in IMAGES])
+
+
+@pytest.fixture(scope="session")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tried]:
+    made: dict[str, Tried] = {}
+
+    def get(key: str) -> Tried:
+        if key not in made:
+            directory = save(key, tmp_path_factory.mktemp(key))
+            lvlm = loading.load(Checkpoint.find(str(directory), device="cpu"))
+            made[key] = Tried(directory, lvlm, self_check.choose(lvlm), reference(directory))
+        return made[key]
+
+    return get
+
+
+def prepared(lvlm: LVLM, texts: list[str] = TEXTS) -> list[Prepared]:
+    maker = PromptMaker(lvlm, texts)
+    return [maker(image) for image in IMAGES]
+
+
+def run(lvlm: LVLM, way: Any, batch: list[Prepared], layers: list[int]) -> torch.Tensor:
+    with torch.inference_mode():
+        return way(lvlm, batch, layers, -1)
+
+
+def test_the_table_and_the_tests_know_the_same_families():
+    assert {family.key for family in FAMILIES} == set(BUILDERS)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
+def test_shared_passes_equal_plain_transformers(family, tried, record_property):
+    _, lvlm, choice, expected = tried(family.key)
+    assert choice.name == family.sharing
+    layers = [0, 2, len(lvlm.layers)]
+    largest = 0.0
+    for k in (1, 3, 8):
+        got = run(lvlm, choice.run, prepared(lvlm, TEXTS[:k]), layers)
+        largest = max(largest, float((got - expected[:, :k, layers]).abs().max()))
+    record_property("largest_difference", largest)  # `pytest --junit-xml` writes it down
+    assert largest <= EXACT
+    other_image = (expected[0] - expected[1])[:, layers[1:]].abs().amax((0, 2))
+    assert other_image.min() > WRONG, "the image makes no difference, so this proves nothing"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
+def test_plain_batches_and_every_layer_equal_plain_transformers(family, tried):
+    """The rival and fallback is exact on every family; one pass gives all layers, each as `hidden_states[k]`."""
+    _, lvlm, _, expected = tried(family.key)
+    got = run(lvlm, plain.embed, prepared(lvlm, TEXTS[:3]), list(range(len(lvlm.layers) + 1)))
+    assert float((got - expected[:, :3]).abs().max()) <= EXACT
+
+
+PACKED = [family.key for family in FAMILIES if family.sharing == "packed"]
+CACHED = [family.key for family in FAMILIES if family.sharing == "cached"]
+
+
+@pytest.mark.parametrize("key", [key for key in BUILDERS if key != "paligemma"])
+def test_cached_passes_are_exact_on_every_causal_family(key, tried):
+    _, lvlm, _, expected = tried(key)
+    got = run(lvlm, cached.embed, prepared(lvlm), [2, len(lvlm.layers)])
+    assert float((got - expected[:, :, [2, len(lvlm.layers)]]).abs().max()) <= EXACT
+
+
+def wrong(tried: Tried, way: Any) -> float:
+    top = len(tried.lvlm.layers)
+    return float((run(tried.lvlm, way, prepared(tried.lvlm), [top])[:, :, 0] - tried.reference[:, :, top]).abs().max())
+
+
+@pytest.mark.parametrize("key", PACKED)
+def test_a_mask_that_lets_suffixes_see_each_other_is_noticed(key, tried, monkeypatch):
+    def causal(batch: list[Prepared], length: int, lvlm: LVLM) -> torch.Tensor:
+        return torch.full((len(batch), 1, length, length), torch.finfo(lvlm.dtype).min).triu(1)
+
+    monkeypatch.setattr(packed, "_mask", causal)
+    assert wrong(tried(key), packed.embed) > WRONG
+
+
+@pytest.mark.parametrize("key", PACKED)
+def test_positions_that_run_on_through_the_suffixes_are_noticed(key, tried, monkeypatch):
+    def running(one: Prepared) -> torch.Tensor:
+        return torch.arange(one.shared_length).expand(3 if one.positions else 1, -1)
+
+    monkeypatch.setattr(packed, "_packed_positions", running)
+    assert wrong(tried(key), packed.embed) > WRONG
+
+
+@pytest.mark.parametrize("key", ["qwen3_5", "qwen3_5_moe", "lfm2_vl", "aya_vision"])
+def test_a_prefix_padded_on_the_wrong_side_is_noticed(key, tried, monkeypatch):
+    """Carried states and windows; plain attention does not mind where the padding is."""
+    monkeypatch.setattr(cached, "token_inputs", lambda rows, fill, left=False: batches.token_inputs(rows, fill))
+    monkeypatch.setattr(cached, "position_ids", lambda rows, left=False: batches.position_ids(rows))
+    assert wrong(tried(key), cached.embed) > WRONG
+
+
+@pytest.mark.parametrize("key", [*CACHED, *PACKED])
+def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
+    def shifted(rows: list[torch.Tensor], left: bool = False) -> torch.Tensor:
+        return batches.position_ids(rows, left=left) + (0 if left else 2)
+
+    monkeypatch.setattr(cached, "position_ids", shifted)
+    assert wrong(tried(key), cached.embed) > WRONG
+
+
+def test_sharing_where_it_is_unsound_would_be_noticed(tried):
+    """PaliGemma's image sees the text: the engine must find that out by itself, and it is wrong by far otherwise."""
+    assert tried("paligemma").choice.name == "plain"
+    assert wrong(tried("paligemma"), cached.embed) > WRONG

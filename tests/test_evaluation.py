@@ -1,0 +1,307 @@
+"""Scores: the formulas on vectors of known answer, and the join of vectors with labels by image id."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from conditional_image_embeddings import datasets, load, sources
+from conditional_image_embeddings.datasets.synthetic_cars import make
+from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.errors import DatasetError, EvaluationError
+from conditional_image_embeddings.evaluation import METRICS, evaluate, format_table, scores
+from conditional_image_embeddings.images import read_image
+from conditional_image_embeddings.methods.embedder import Embedder, Request
+from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.store import Store
+
+
+def slow_scores(vectors: NDArray[np.float64], labels: list[str]) -> tuple[float, float]:
+    """MAP@R and Precision@1 by their definitions (Musgrave et al., ECCV 2020), one query at a time."""
+    precisions, firsts = [], []
+    for query in range(len(vectors)):
+        distance = np.linalg.norm(vectors - vectors[query], axis=1)
+        ranked = [other for other in np.argsort(distance) if other != query]
+        hits = [labels[other] == labels[query] for other in ranked]
+        r = sum(hits)
+        if r == 0:
+            continue
+        precisions.append(sum(sum(hits[: i + 1]) / (i + 1) for i in range(r) if hits[i]) / r)
+        firsts.append(hits[0])
+    return float(np.mean(precisions)), float(np.mean(firsts))
+
+
+@st.composite
+def labelled_vectors(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[str]]:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count, kinds, dimension = draw(st.integers(6, 40)), draw(st.integers(2, 5)), draw(st.integers(2, 16))
+    labels = [f"label {each}" for each in rng.integers(0, kinds, count)]
+    members = [labels.count(each) for each in set(labels)]
+    assume(len(members) > 1 and max(members) > 1)
+    vectors = rng.normal(size=(count, dimension)).astype(np.float32)
+    # Two distances closer than float32 can tell apart may be ranked either way.
+    distances = np.sort(np.linalg.norm(vectors[:, None].astype(float) - vectors[None], axis=2), axis=1)
+    assume(np.diff(distances, axis=1).min() > 1e-5)
+    return vectors, labels
+
+
+@settings(deadline=None, max_examples=60)
+@given(labelled_vectors())
+def test_retrieval_scores_follow_their_definition(data: tuple[NDArray[np.float32], list[str]]) -> None:
+    vectors, labels = data
+    found = scores(vectors, labels, metric="euclidean")
+    map_at_r, precision_at_1 = slow_scores(vectors.astype(np.float64), labels)
+    assert found.map_at_r == pytest.approx(map_at_r, abs=1e-6)
+    assert found.precision_at_1 == pytest.approx(precision_at_1, abs=1e-6)
+    assert 0 <= found.nmi <= 1 + 1e-6
+    assert found.ami <= 1 + 1e-6
+
+
+@settings(deadline=None, max_examples=30)
+@given(labelled_vectors(), st.randoms(use_true_random=False))
+def test_retrieval_scores_do_not_depend_on_the_order(data, random) -> None:
+    vectors, labels = data
+    order = list(range(len(labels)))
+    random.shuffle(order)
+    before = scores(vectors, labels, metric="euclidean")
+    after = scores(vectors[order], [labels[row] for row in order], metric="euclidean")
+    assert after.map_at_r == pytest.approx(before.map_at_r, abs=1e-6)
+    assert after.precision_at_1 == pytest.approx(before.precision_at_1, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.sampled_from(METRICS))
+def test_perfect_clusters_score_one(seed: int, kinds: int, metric: str) -> None:
+    rng = np.random.default_rng(seed)
+    labels = [str(each) for each in rng.permutation(np.repeat(np.arange(kinds), 5))]
+    vectors = 10 * np.eye(8)[[int(label) for label in labels]] + rng.normal(size=(len(labels), 8)) * 0.1
+    found = scores(vectors, labels, metric=metric)
+    assert (found.map_at_r, found.precision_at_1) == (1, 1)
+    if kinds == 2:  # with more, k-means may start with two centres in one cluster and stay there
+        assert (found.ami, found.nmi) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_scores_are_those_of_pytorch_metric_learning_by_default() -> None:
+    import torch
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 300)
+    vectors = (rng.normal(size=(300, 32)) + labels[:, None] * 0.1).astype(np.float32)
+    theirs = AccuracyCalculator(device=torch.device("cpu")).get_accuracy(vectors, labels)
+    ours = scores(vectors, [str(label) for label in labels], metric="euclidean")
+    assert ours.map_at_r == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
+    assert ours.precision_at_1 == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+    assert ours.ami == pytest.approx(theirs["AMI"], abs=1e-6)
+    assert ours.nmi == pytest.approx(theirs["NMI"], abs=1e-6)
+    assert ours == scores(vectors, [str(label) for label in labels], metric="euclidean"), "another run, other scores"
+
+
+def test_cosine_looks_at_directions_only() -> None:
+    rng = np.random.default_rng(1)
+    labels = [str(each) for each in rng.integers(0, 4, 80)]
+    vectors = rng.normal(size=(80, 6)) + np.eye(6)[[int(label) for label in labels]]
+    stretched = vectors * rng.uniform(0.1, 10, (80, 1))
+    assert scores(stretched, labels).map_at_r == pytest.approx(scores(vectors, labels).map_at_r, abs=1e-6)
+    euclidean = scores(stretched, labels, metric="euclidean")
+    assert euclidean.map_at_r < scores(stretched, labels).map_at_r
+    assert (euclidean.metric, scores(vectors, labels).metric) == ("euclidean", "cosine")
+
+
+def test_a_label_that_nobody_shares_is_no_query(caplog: pytest.LogCaptureFixture) -> None:
+    vectors = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    found = scores(vectors, ["a", "a", "b", "b", "alone"], metric="euclidean")
+    assert (found.map_at_r, found.precision_at_1) == (1, 1)
+    assert "1 labels are on one image only" in caplog.text
+    assert "alone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("vectors", "labels", "message"),
+    [
+        (np.zeros((3, 2)), ["a", "b"], "3 vectors but 2 labels"),
+        (np.zeros(3), ["a", "a", "b"], r"expected vectors of shape \(n, d\), not \(3,\)"),
+        (np.zeros((3, 0)), ["a", "a", "b"], "expected vectors of shape"),
+        ([[0.0], [np.nan], [np.inf]], ["a", "a", "b"], "2 vectors hold NaN or infinity: rows 1, 2"),
+        (np.eye(3), ["a", "a", "a"], "3 vectors with 1 label: at least 2"),
+        (np.eye(3), ["a", "b", "c"], "each of the 3 labels is on one image only"),
+        (np.zeros((0, 2)), [], "0 vectors with 0 label"),
+    ],
+)
+def test_what_cannot_be_scored_is_an_error(vectors, labels, message) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        scores(vectors, labels)
+
+
+def test_an_unknown_metric_names_the_known() -> None:
+    with pytest.raises(ValueError, match="unknown metric 'manhattan'; known: cosine, euclidean"):
+        scores(np.eye(4), ["a", "a", "b", "b"], metric="manhattan")
+
+
+def test_the_table_shows_percentages_by_setting_and_aspect() -> None:
+    row = {"method": "dior", "model": "m", "dataset": "synthetic_cars", "metric": "cosine", "ami": 0.0, "nmi": 0.0}
+    rows = [
+        {
+            **row,
+            "setting": "s1",
+            "condition": "car color",
+            "aspect": "car model",
+            "map_at_r": 0.051,
+            "precision_at_1": 0.5,
+        },
+        {
+            **row,
+            "setting": "s1",
+            "condition": "car color",
+            "aspect": "car color",
+            "map_at_r": 1.0,
+            "precision_at_1": 1.0,
+        },
+        {**row, "setting": "s2", "condition": None, "aspect": "car color", "map_at_r": 0.2549, "precision_at_1": 0.6},
+    ]
+    title, heading, first, second = format_table(rows).splitlines()
+    assert title == "synthetic_cars: MAP@R / Precision@1 in %, cosine distance"
+    assert heading.split("  ")[:3] == ["method", "model", "condition"]
+    assert first.split() == ["dior", "m", "car", "color", "5.1", "/", "50.0", "100.0", "/", "100.0"]
+    assert second.split() == ["dior", "m", "(none)", "25.5", "/", "60.0"]
+    assert len(first) == len(heading)
+
+
+def test_settings_that_differ_in_more_than_the_condition_are_told_apart() -> None:
+    row = {"method": "dior", "model": "m", "dataset": "d", "metric": "cosine", "condition": None, "aspect": "a"}
+    rows = [{**row, "setting": f"d-m-layer_{layer}", "map_at_r": 0.5, "precision_at_1": 0.5} for layer in (1, 2)]
+    assert "d-m-layer_1" in format_table(rows)
+    assert "d-m-layer_2" in format_table(rows)
+
+
+class Answers(Embedder):
+    """Says of each synthetic car what its labels are, as a perfect model would: by the image's own pixels."""
+
+    method, model, revision, conditional, image_max_size, budget = "answers", "answers", None, True, 700, 10_000
+
+    def __init__(self, benchmark: datasets.Benchmark) -> None:
+        self.labels = {aspect.condition: labels for aspect, labels in benchmark.labels.items()}
+        self.id_of = {read_image(path).tobytes(): image_id for image_id, path in benchmark}
+
+    def prepare(self, image: Image.Image, request: Request) -> str:
+        return self.id_of[image.tobytes()]
+
+    def cost(self, prepared: str) -> int:
+        return 1
+
+    def embed(self, batch: Sequence[str], request: Request) -> NDArray[np.float32]:
+        vectors = np.stack([[self._answer(image_id, each) for each in request.conditions] for image_id in batch])
+        return vectors[:, :, None].astype(np.float32)
+
+    def _answer(self, image_id: str, condition: str | None) -> NDArray[np.float64]:
+        text = image_id if condition not in self.labels else self.labels[condition][image_id]
+        return np.random.default_rng(list(text.encode())).normal(size=16)
+
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+        shared = {"dataset": dataset, "source": source, "method": self.method, "model": self.model}
+        return [[Setting(**shared, condition=condition)] for condition in request.conditions]
+
+
+@pytest.fixture(scope="module")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> datasets.Benchmark:
+    directory = tmp_path_factory.mktemp("datasets")
+    make(directory / "synthetic_cars", images=40)
+    return datasets.get("synthetic_cars", directory)
+
+
+def embedded(directory: Path, cars: datasets.Benchmark, *conditions: str | None) -> Store:
+    store = Store(directory / "embeddings")
+    embed(store, cars, Answers(cars), Request(conditions=conditions))
+    return store
+
+
+def test_a_condition_is_scored_on_its_aspect_and_none_on_all(tmp_path: Path, cars: datasets.Benchmark) -> None:
+    store = embedded(tmp_path, cars, "car color", "the paint", None)
+    rows = evaluate(store, metric="euclidean")
+    aspects = [aspect.name for aspect in cars.aspects]
+    by_condition = {
+        condition: [row["aspect"] for row in rows if row["condition"] == condition]
+        for condition in ("car color", "the paint", None)
+    }
+    assert by_condition == {"car color": ["car color"], "the paint": aspects, None: aspects}
+    (own,) = (row for row in rows if row["condition"] == "car color")
+    assert (own["map_at_r"], own["precision_at_1"], own["metric"]) == (1, 1, "euclidean")
+    assert (own["method"], own["model"], own["dataset"]) == ("answers", "answers", "synthetic_cars")
+    assert own["setting"] in [setting.name for setting in store.settings()]
+
+
+def test_all_aspects_gives_the_cross_table(tmp_path: Path, cars: datasets.Benchmark) -> None:
+    conditions = [aspect.condition for aspect in cars.aspects]
+    rows = evaluate(embedded(tmp_path, cars, *conditions), all_aspects=True)
+    assert len(rows) == len(conditions) ** 2
+    for row in rows:
+        assert (row["map_at_r"] == pytest.approx(1)) == (row["condition"] == row["aspect"])
+
+
+def test_the_pattern_chooses_settings(tmp_path: Path, cars: datasets.Benchmark) -> None:
+    store = embedded(tmp_path, cars, "car color", "car model")
+    assert {row["condition"] for row in evaluate(store, "synthetic_cars-*car_model*")} == {"car model"}
+    with pytest.raises(EvaluationError, match=r"no setting matches 'cub200-\*'; there are: synthetic_cars-"):
+        evaluate(store, "cub200-*")
+    with pytest.raises(EvaluationError, match="there are no embeddings here"):
+        evaluate(Store(tmp_path / "empty"))
+
+
+def test_labels_are_found_again_where_the_dataset_was_or_is_said_to_be(
+    tmp_path: Path, cars: datasets.Benchmark
+) -> None:
+    shutil.copytree(cars.root, tmp_path / "there" / "synthetic_cars")
+    moved = datasets.get("synthetic_cars", tmp_path / "there")
+    store = embedded(tmp_path, moved, "car color")
+    rows = evaluate(store)
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"cars\.csv"):
+        evaluate(store)
+    assert evaluate(store, datasets_dir=tmp_path / "elsewhere") == rows
+
+
+@pytest.mark.parametrize(
+    ("stored", "labelled", "message"),
+    [
+        (40, 47, r"7 of 47 images have no vector: cars/\S+41\.png, .* and 2 more; embed the dataset again"),
+        (40, 33, r"7 of 40 vectors have no label: cars/\S+34\.png, .* and 2 more; was the dataset changed"),
+    ],
+)
+def test_vectors_without_labels_and_labels_without_vectors_are_counted_and_named(
+    tmp_path: Path, stored: int, labelled: int, message: str
+) -> None:
+    for images in (stored, labelled):
+        make(tmp_path / str(images) / "synthetic_cars", images=images)
+    store = embedded(tmp_path, datasets.get("synthetic_cars", tmp_path / str(stored)), "car color")
+    with pytest.raises(EvaluationError, match=message):
+        evaluate(store, datasets_dir=tmp_path / str(labelled))
+
+
+def test_broken_vectors_are_counted_and_named(tmp_path: Path, cars: datasets.Benchmark) -> None:
+    store = Store(tmp_path / "embeddings")
+    vectors = np.random.default_rng(0).normal(size=(len(cars), 4)).astype(np.float32)
+    vectors[3], vectors[5, 1] = -np.inf, np.inf  # NaN is refused by LanceDB itself
+    store.add_vectors(Setting(dataset="synthetic_cars", method="dior", model="m"), list(cars.images), vectors)
+    with pytest.raises(
+        EvaluationError, match=r"2 vectors hold NaN or infinity: cars/0004\.png, cars/0006\.png; embed with"
+    ):
+        evaluate(store, datasets_dir=cars.root)
+
+
+def test_images_without_labels_are_said_not_to_be_scored(
+    tmp_path: Path, cars: datasets.Benchmark, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path / "embeddings")
+    (folder,) = sources.find([str(Path(cars.root) / "cars")])
+    embed(store, folder, load("pixels"), Request())
+    with pytest.raises(EvaluationError, match=r"none of the 1 settings .* is of a benchmark.*synthetic_cars"):
+        evaluate(store)
+    embed(store, cars, load("pixels"), Request())
+    assert {row["dataset"] for row in evaluate(store)} == {"synthetic_cars"}
+    assert "is not scored" in caplog.text

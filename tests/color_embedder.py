@@ -48,9 +48,7 @@ class ColorEmbedder(Embedder):
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
         return [
             [
-                Setting(
-                    dataset=dataset, source=source, method=self.method, model=self.model, condition=c, layer=layer
-                )
+                Setting(dataset=dataset, source=source, method=self.method, model=self.model, condition=c, layer=layer)
                 for layer in request.layers
             ]
             for c in request.conditions
@@ -76,8 +74,8 @@ def main(folder: str, db: str, moment: str, times: str) -> None:
 
     embedding_job.COMMIT_ROWS = 20
     if moment != "never":
-        owner = {"Store": store.Store, "ColorEmbedder": ColorEmbedder}[moment.split(".")[0]]
-        name = moment.split(".")[1]
+        owner_name, name = moment.split(".")
+        owner = {"Store": store.Store, "ColorEmbedder": ColorEmbedder}[owner_name]
         original, left = getattr(owner, name), iter(range(int(times)))
 
         def fatal(*args: Any, **kwargs: Any) -> Any:

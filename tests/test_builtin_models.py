@@ -19,7 +19,9 @@ IMAGES = [Image.fromarray(render(scene)) for scene in SCENES]
 @pytest.mark.parametrize("name", ["builtin", "builtin-clip"])
 def test_files_are_small_readable_half_precision_and_have_a_card(name: str) -> None:
     directory = builtin.path(name)
-    assert all(file.stat().st_size <= 16 * 2**20 and file.stat().st_mode & 0o044 == 0o044 for file in directory.iterdir())
+    assert all(
+        file.stat().st_size <= 16 * 2**20 and file.stat().st_mode & 0o044 == 0o044 for file in directory.iterdir()
+    )
     assert json.loads((directory / "config.json").read_text())["dtype"] == "float16"
     assert not list(directory.glob("*.bin"))
     card = (directory / "README.md").read_text()
@@ -40,7 +42,9 @@ def _answers(directory: Path, question: str) -> list[str]:
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
     message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
     prompt = processor.apply_chat_template(message, add_generation_prompt=True)
-    inputs = processor(text=[prompt] * len(IMAGES), images=[[image] for image in IMAGES], padding=True, return_tensors="pt")
+    inputs = processor(
+        text=[prompt] * len(IMAGES), images=[[image] for image in IMAGES], padding=True, return_tensors="pt"
+    )
     with torch.inference_mode():
         written = model.generate(**inputs, max_new_tokens=6, do_sample=False)
     return processor.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

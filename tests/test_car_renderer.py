@@ -70,10 +70,9 @@ def test_every_car_is_whole_and_large_from_every_side(model: str, viewpoint: str
     assert not (car[0].any() or car[-1].any() or car[:, 0].any() or car[:, -1].any())
     assert Part.TYRE in parts or viewpoint == "above"
     if viewpoint == "front":
-        assert Part.HEADLIGHT in parts
-        assert Part.TAILLIGHT not in parts
+        assert (parts == Part.HEADLIGHT).sum() > 2 * (parts == Part.TAILLIGHT).sum()
     if viewpoint == "rear":
-        assert Part.TAILLIGHT in parts
+        assert (parts == Part.TAILLIGHT).sum() > 2 * (parts == Part.HEADLIGHT).sum()
 
 
 def test_body_and_background_show_their_colours() -> None:

@@ -25,7 +25,7 @@ def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
         *(("dior", "builtin", condition) for condition in (*aspects, None)),
         ("clip", "builtin-clip", None),
         ("dior", "builtin (random weights)", None),
-        ("pixels", "pixels", None),
+        ("pixels", "pixels-12", None),
     ]
     assert [row["aspect"] for row in demo.rows] == aspects * len(ways)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_models import save
-from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPConfig, CLIPModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, GPT2Config, GPT2LMHeadModel
 
 from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.conditions import PROMPTS, prompt
@@ -255,14 +255,35 @@ def test_what_is_out_of_range_says_so(options, message, dior):
         dior("idefics3").encode(IMAGES[0], "car color", **options)
 
 
-def test_a_model_that_is_no_lvlm_is_refused_in_one_line(tmp_path):
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    CLIPModel(
-        CLIPConfig(text_config={**sizes, "vocab_size": 99}, vision_config={**sizes, "image_size": 28, "patch_size": 14})
-    ).save_pretrained(tmp_path)
-    with pytest.raises(ModelError) as caught:
+def test_a_model_that_does_not_read_images_with_text_is_refused(tmp_path):
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=99)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is a gpt2 model, which does not read images with text") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_decoder_is_refused(tmp_path, monkeypatch, directories):
+    whole = Checkpoint.load_model
+
+    def encoder_decoder(self, *args, **kwargs):
+        model = whole(self, *args, **kwargs)
+        model.config.is_encoder_decoder = True
+        return model
+
+    monkeypatch.setattr(Checkpoint, "load_model", encoder_decoder)
+    with pytest.raises(ModelError, match="encoder-decoder"):
+        load(directories("idefics3"))
+
+
+def test_many_threads_prepare_what_one_prepares(dior):
+    embedder = dior("qwen2_5_vl")
+    images = [picture(56 + 28 * (n % 3), 84, n) for n in range(40)]
+    request = Request(conditions=("car color", "x", None))
+    found = dict(embedder.stream(enumerate(images), request, workers=8))
+    alone = dict(embedder.stream(enumerate(images), request, workers=1, batch_size=1))
+    for index, vectors in alone.items():
+        np.testing.assert_allclose(found[index], vectors, atol=1e-4)
 
 
 def test_settings_tell_apart_what_decides_a_vector(dior):

@@ -137,18 +137,15 @@ def qwen3_5_moe() -> Built:
     return qwen3_5(tf.Qwen3_5MoeConfig, num_experts=4, num_experts_per_tok=2, **experts)
 
 
-def glm4v(config_class: Any = tf.Glm4vConfig, processor: Any = None, **more: Any) -> Built:
+def glm4v(config_class: Any = tf.Glm4vConfig, **more: Any) -> Built:
     tok = tokenizer("<|begin_of_image|><|image|><|end_of_image|>", GLM)
     config = config_class(
         text_config=text(tok, rope_parameters={**MROPE, "partial_rotary_factor": 1.0}, **more),
         vision_config=qwen_vision(image_size=56),
         **token_ids(tok, GLM),
     )
-    if processor is None:
-        processor = tf.Glm4vProcessor(
-            tf.Glm4vImageProcessor(size=PIXELS), tok, tf.Glm4vVideoProcessor(), tok.chat_template
-        )
-    return config, processor
+    images = tf.Glm4vImageProcessor(size=PIXELS)
+    return config, tf.Glm4vProcessor(images, tok, tf.Glm4vVideoProcessor(), tok.chat_template)
 
 
 def glm_ocr() -> Built:
@@ -361,15 +358,8 @@ def lfm2_vl() -> Built:
         projector_hidden_size=48,
         downsample_factor=2,
     )
-    images = tf.Lfm2VlImageProcessor(
-        tile_size=56,
-        encoder_patch_size=14,
-        min_image_tokens=2,
-        max_image_tokens=8,
-        min_tiles=1,
-        max_tiles=4,
-        do_image_splitting=False,
-    )
+    limits = {"min_image_tokens": 2, "max_image_tokens": 8, "min_tiles": 1, "max_tiles": 4}
+    images = tf.Lfm2VlImageProcessor(tile_size=56, encoder_patch_size=14, do_image_splitting=False, **limits)
     return config, tf.Lfm2VlProcessor(images, tok, chat_template=tok.chat_template)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from prompts import HELD_OUT, PAPER_PROMPTS, PARAPHRASES
 from PIL import Image
+from prompts import HELD_OUT, PAPER_PROMPTS, PARAPHRASES
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from render_images import ASPECTS, labels
 from rendered_cars import pixels
@@ -47,7 +47,9 @@ class Answers:
 
     def __init__(self, path: Path, images: list[Image.Image], random_weights: bool = False) -> None:
         self.processor = AutoProcessor.from_pretrained(path, local_files_only=True)
-        self.model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
+        self.model = AutoModelForImageTextToText.from_pretrained(
+            path, dtype=torch.float32, local_files_only=True
+        ).eval()
         if random_weights:
             torch.manual_seed(0)
             self.model = type(self.model)(self.model.config).eval()
@@ -60,7 +62,9 @@ class Answers:
         vectors, tokens = [], []
         for start in range(0, len(self.images), batch):
             images = self.images[start : start + batch]
-            inputs = self.processor(text=[prompt] * len(images), images=[[image] for image in images], padding=True, return_tensors="pt")
+            inputs = self.processor(
+                text=[prompt] * len(images), images=[[image] for image in images], padding=True, return_tensors="pt"
+            )
             hidden = self.model.model(**inputs, use_cache=False).last_hidden_state[:, -1]
             vectors.append(hidden)
             tokens += self.model.lm_head(hidden).argmax(-1).tolist()
@@ -85,7 +89,9 @@ def lvlm_tables(path: Path, images: list[Image.Image], targets: np.ndarray, unse
         right = np.array([word == ASPECTS[NAMES[k]][target] for word, target in zip(given, targets[:, k], strict=True)])
         return 100 * float(right[where].mean())
 
-    print("| words right, % | all | unseen pairs | held-out paraphrases | worst paper prompt | raw prompt |\n|---|---|---|---|---|---|")
+    print(
+        "| words right, % | all | unseen pairs | held-out paraphrases | worst paper prompt | raw prompt |\n|---|---|---|---|---|---|"
+    )
     for k, name in enumerate(NAMES):
         held = [accuracy(answers(conditioned.format(text))[1], k) for text in HELD_OUT[name]]
         paper = [accuracy(answers(text.format(name))[1], k) for text, _ in PAPER_PROMPTS[1:]]
@@ -100,7 +106,10 @@ def lvlm_tables(path: Path, images: list[Image.Image], targets: np.ndarray, unse
         for text in HELD_OUT[name]:
             if text in PARAPHRASES[name]:
                 raise ValueError(f"{text!r} is held out and trained")
-        print(f"| {HELD_OUT[name][0]} | {scores(answers(conditioned.format(HELD_OUT[name][0]))[0], targets)} |", flush=True)
+        print(
+            f"| {HELD_OUT[name][0]} | {scores(answers(conditioned.format(HELD_OUT[name][0]))[0], targets)} |",
+            flush=True,
+        )
 
 
 @torch.inference_mode()
@@ -131,7 +140,9 @@ def main() -> None:
     scenes = [sample_scene(np.random.default_rng([SEED, frame])) for frame in range(1, options.images + 1)]
     images = [Image.fromarray(render(scene)) for scene in scenes]
     targets = np.array([labels(scene) for scene in scenes])
-    unseen = np.array([is_held_out(ASPECTS["car model"][model], ASPECTS["car color"][color]) for model, color, *_ in targets])
+    unseen = np.array(
+        [is_held_out(ASPECTS["car model"][model], ASPECTS["car color"][color]) for model, color, *_ in targets]
+    )
     print(f"{len(images)} images, {unseen.sum()} of unseen pairs\n")
     if options.lvlm:
         lvlm_tables(options.lvlm, images, targets, unseen)

@@ -18,7 +18,13 @@ from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionCo
 
 SCALE = 2  # patches a side that one image token joins
 IMAGE_TOKENS = (SIZE // PATCH // SCALE) ** 2
-BOS, EOS, IMAGE, AROUND, GLOBAL = "<|im_start|>", "<end_of_utterance>", "<image>", "<fake_token_around_image>", "<global-img>"
+BOS, EOS, IMAGE, AROUND, GLOBAL = (
+    "<|im_start|>",
+    "<end_of_utterance>",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+)
 SPECIAL = ["<unk>", "<pad>", BOS, EOS, AROUND, IMAGE, GLOBAL]
 WORDS = sorted(set(itertools.chain.from_iterable(ASPECTS.values())))
 
@@ -53,7 +59,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         corpus += [statement(rng, str(rng.choice(list(ASPECTS))), words), caption(rng, words, set(ASPECTS))]
     corpus += [f'User: {word}\nAssistant: {word}"\n"{word}"' for word in WORDS] * 200
     trainer = trainers.BpeTrainer(
-        vocab_size=704, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=704,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
     tokenizer = PreTrainedTokenizerFast(
@@ -87,7 +96,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGen
     token = tokenizer.convert_tokens_to_ids
     ids = {"pad_token_id": token("<pad>"), "bos_token_id": token(BOS), "eos_token_id": token(EOS)}
     vision = Idefics3VisionConfig(
-        hidden_size=192, intermediate_size=768, num_hidden_layers=6, num_attention_heads=3, image_size=SIZE, patch_size=PATCH
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=3,
+        image_size=SIZE,
+        patch_size=PATCH,
     )
     text = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -101,6 +115,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGen
         **ids,
     )
     config = Idefics3Config(
-        vision_config=vision, text_config=text, scale_factor=SCALE, image_token_id=token(IMAGE), tie_word_embeddings=True, **ids
+        vision_config=vision,
+        text_config=text,
+        scale_factor=SCALE,
+        image_token_id=token(IMAGE),
+        tie_word_embeddings=True,
+        **ids,
     )
     return Idefics3ForConditionalGeneration(config)

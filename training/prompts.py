@@ -39,7 +39,14 @@ PAPER_PROMPTS = [
     ('Describe this image regarding {}: "', 'Describe this image: "'),
 ]
 _VERBS = ("Describe", "Express", "Summarize", "Capture", "Convey", "Depict", "Characterize", "Label")
-_LINKS = (" regarding {}", " in terms of {}", " with respect to {}", " with regard to {}", " based on {}", ", considering {}")
+_LINKS = (
+    " regarding {}",
+    " in terms of {}",
+    " with respect to {}",
+    " with regard to {}",
+    " based on {}",
+    ", considering {}",
+)
 
 # Texts that state one attribute, in place of an image.
 _STATEMENTS = {
@@ -80,7 +87,9 @@ def caption(rng: np.random.Generator, words: dict[str, str], mentioned: set[str]
     text = f"a {pattern}{color}{words['car model'] if 'car model' in mentioned else 'car'}"
     text = _pick(rng, ("", "a photo of ", "an image of ")) + text
     if "background color" in mentioned:
-        text += _pick(rng, (" on a {} background", " in front of a {} background", ", {} background")).format(words["background color"])
+        text += _pick(rng, (" on a {} background", " in front of a {} background", ", {} background")).format(
+            words["background color"]
+        )
     if "viewpoint" in mentioned:
         view = words["viewpoint"]
         text += _pick(rng, (f", {view} view", f" seen from {_from(view)}", f", seen from {_from(view)}"))

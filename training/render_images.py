@@ -14,7 +14,13 @@ from tqdm import tqdm
 
 from conditional_image_embeddings.datasets.car_bodies import MODELS, Part
 from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
-from conditional_image_embeddings.datasets.car_renderer import PATTERNS, VIEWPOINTS, Scene, render_with_parts, sample_scene
+from conditional_image_embeddings.datasets.car_renderer import (
+    PATTERNS,
+    VIEWPOINTS,
+    Scene,
+    render_with_parts,
+    sample_scene,
+)
 
 SIZE, PATCH = 96, 12
 ASPECTS = {
@@ -30,7 +36,13 @@ CHUNK = 250
 
 
 def labels(scene: Scene) -> list[int]:
-    words = (scene.model, colour_name(*scene.color_hsv), colour_name(*scene.background_hsv), scene.viewpoint, scene.pattern)
+    words = (
+        scene.model,
+        colour_name(*scene.color_hsv),
+        colour_name(*scene.background_hsv),
+        scene.viewpoint,
+        scene.pattern,
+    )
     return [choices.index(word) for choices, word in zip(ASPECTS.values(), words, strict=True)]
 
 
@@ -42,7 +54,9 @@ def patch_parts(parts: np.ndarray) -> np.ndarray:
 
 
 def render_chunk(directory: Path, start: int, stop: int, held_out: bool) -> int:
-    images, shares, targets = (np.load(directory / f"{name}.npy", mmap_mode="r+") for name in ("images", "parts", "labels"))
+    images, shares, targets = (
+        np.load(directory / f"{name}.npy", mmap_mode="r+") for name in ("images", "parts", "labels")
+    )
     for k in range(start, stop):
         scene = sample_scene(np.random.default_rng(SEEDS + k), held_out=held_out)
         images[k], parts = render_with_parts(scene, SIZE)
@@ -59,7 +73,11 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     patches = (SIZE // PATCH) ** 2
-    shapes = {"images": (np.uint8, (SIZE, SIZE, 3)), "parts": (np.uint8, (patches, len(Part))), "labels": (np.int8, (len(ASPECTS),))}
+    shapes = {
+        "images": (np.uint8, (SIZE, SIZE, 3)),
+        "parts": (np.uint8, (patches, len(Part))),
+        "labels": (np.int8, (len(ASPECTS),)),
+    }
     for name, (dtype, shape) in shapes.items():
         array = np.lib.format.open_memmap(options.out / f"{name}.npy", "w+", dtype, (options.images, *shape))
         if name == "labels":

@@ -8,14 +8,18 @@ from render_images import ASPECTS, PATCH, SIZE
 from torch import Tensor
 
 VIEWPOINT = list(ASPECTS).index("viewpoint")
-_MIRRORED = np.array([ASPECTS["viewpoint"].index({"left": "right", "right": "left"}.get(view, view)) for view in ASPECTS["viewpoint"]])
+_MIRRORED = np.array(
+    [ASPECTS["viewpoint"].index({"left": "right", "right": "left"}.get(view, view)) for view in ASPECTS["viewpoint"]]
+)
 
 
 class RenderedCars:
     """The memory-mapped output of `render_images.py`; images that are not rendered yet are not drawn."""
 
     def __init__(self, directory: Path) -> None:
-        self.images, self.parts, self.labels = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("images", "parts", "labels"))
+        self.images, self.parts, self.labels = (
+            np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("images", "parts", "labels")
+        )
         self.ready = np.flatnonzero(self.labels[:, 0] >= 0)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:

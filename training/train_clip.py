@@ -18,7 +18,15 @@ from render_images import ASPECTS, PATCH, SIZE
 from rendered_cars import RenderedCars
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig, PreTrainedTokenizerFast
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    PreTrainedTokenizerFast,
+)
 
 BATCH = 128
 CHECKPOINT_SECONDS = 60
@@ -32,12 +40,22 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     corpus = [captioned(rng, [int(rng.integers(len(words))) for words in ASPECTS.values()])[0] for _ in range(5000)]
     special = ["<unk>", "<pad>", "<bos>", "<eos>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=448, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=448,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
-    bpe.post_processor = processors.TemplateProcessing(single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", 3)])
+    bpe.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", 3)]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, unk_token="<unk>", pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", model_max_length=48
+        tokenizer_object=bpe,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        model_max_length=48,
     )
 
 
@@ -131,7 +149,11 @@ def main() -> None:
     tower = [p for name, p in model.named_parameters() if name.startswith("vision_model.encoder")]
     rest = [p for name, p in model.named_parameters() if not name.startswith("vision_model.encoder")]
     groups = [
-        {"params": [p for p in parameters if (p.ndim >= 2) == matrices], "weight_decay": 0.05 if matrices else 0.0, "scale": scale}
+        {
+            "params": [p for p in parameters if (p.ndim >= 2) == matrices],
+            "weight_decay": 0.05 if matrices else 0.0,
+            "scale": scale,
+        }
         for parameters, scale in ((tower, 0.3 if options.lvlm else 1.0), (rest, 1.0))
         for matrices in (True, False)
     ]
@@ -145,7 +167,10 @@ def main() -> None:
 
     def save() -> None:
         partial = checkpoint.with_suffix(".partial")
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed}, partial)
+        torch.save(
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed},
+            partial,
+        )
         partial.replace(checkpoint)
 
     cars = RenderedCars(options.data)
@@ -166,7 +191,12 @@ def main() -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * group["scale"] * min(1.0, (step + 1) / 60) * (0.01 + 0.5 + 0.5 * math.cos(math.pi * elapsed / limit))
+            group["lr"] = (
+                options.rate
+                * group["scale"]
+                * min(1.0, (step + 1) / 60)
+                * (0.01 + 0.5 + 0.5 * math.cos(math.pi * elapsed / limit))
+            )
         optimizer.step()
         step += 1
         elapsed += time.perf_counter() - started

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lvlm import BOS, EOS, EXPANDED_IMAGE, IMAGE, build_model, build_processor, build_tokenizer, in_chat
+from lvlm import BOS, EOS, EXPANDED_IMAGE, build_model, build_processor, build_tokenizer, in_chat
 from prompts import question, statement
 from render_images import ASPECTS
 from rendered_cars import RenderedCars
@@ -59,7 +59,9 @@ class Dialogues:
             self._known[text] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return self._known.get(text) or self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def sample(self, rng: np.random.Generator, labels: list[int], aspect: str | None, with_image: bool) -> tuple[list[int], list[int]]:
+    def sample(
+        self, rng: np.random.Generator, labels: list[int], aspect: str | None, with_image: bool
+    ) -> tuple[list[int], list[int]]:
         """A prompt and its answer. Without a condition any aspect of the image may be the answer."""
         words = {name: choices[label] for (name, choices), label in zip(ASPECTS.items(), labels, strict=True)}
         told = aspect or str(rng.choice(list(ASPECTS)))
@@ -74,8 +76,13 @@ class Dialogues:
         return self.encode(prompt), self.encode(answer)
 
 
-def language_loss(model: Idefics3ForConditionalGeneration, features: Tensor, labels: Tensor, dialogues: Dialogues,
-                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def language_loss(
+    model: Idefics3ForConditionalGeneration,
+    features: Tensor,
+    labels: Tensor,
+    dialogues: Dialogues,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
     """The loss of the answers, and the accuracy of the words that a condition asks for."""
     pairs, conditioned = [], []
     for row in labels.tolist():
@@ -88,12 +95,18 @@ def language_loss(model: Idefics3ForConditionalGeneration, features: Tensor, lab
         pairs.append(dialogues.sample(rng, row, aspect, with_image=False))
         conditioned.append(aspect is not None)
     # Padding on the right: nothing attends to it in a causal model.
-    tokens = nn.utils.rnn.pad_sequence([torch.tensor(prompt + answer) for prompt, answer in pairs], batch_first=True).to(labels.device)
+    tokens = nn.utils.rnn.pad_sequence(
+        [torch.tensor(prompt + answer) for prompt, answer in pairs], batch_first=True
+    ).to(labels.device)
     embeddings = model.get_input_embeddings()(tokens)
     images = features.repeat_interleave(QUESTIONS, dim=0).to(embeddings.dtype)
     embeddings = embeddings.masked_scatter((tokens == model.config.image_token_id)[..., None], images)
     hidden = model.model.text_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-    where = [(k, len(prompt) - 1 + j, token, j == 0) for k, (prompt, answer) in enumerate(pairs) for j, token in enumerate(answer)]
+    where = [
+        (k, len(prompt) - 1 + j, token, j == 0)
+        for k, (prompt, answer) in enumerate(pairs)
+        for j, token in enumerate(answer)
+    ]
     rows, columns, targets, first = (torch.tensor(values, device=labels.device) for values in zip(*where, strict=True))
     logits = model.lm_head(hidden[rows, columns]).float()
     weights = torch.where(first, 1.0, 0.2)  # the word matters; the quotation mark and the end are easy
@@ -102,14 +115,23 @@ def language_loss(model: Idefics3ForConditionalGeneration, features: Tensor, lab
     return loss, (logits[first].argmax(-1) == targets[first])[asked].float().mean().detach()
 
 
-def optimizers(model: Idefics3ForConditionalGeneration, heads: Heads, rate: float, muon: bool) -> dict[str, list[torch.optim.Optimizer]]:
+def optimizers(
+    model: Idefics3ForConditionalGeneration, heads: Heads, rate: float, muon: bool
+) -> dict[str, list[torch.optim.Optimizer]]:
     """Those of the vision tower with its heads, and those of the rest: Muon for inner matrices, AdamW for everything else."""
-    vision = [*model.model.vision_model.named_parameters(), *((f"heads.{name}", p) for name, p in heads.named_parameters())]
+    vision = [
+        *model.model.vision_model.named_parameters(),
+        *((f"heads.{name}", p) for name, p in heads.named_parameters()),
+    ]
     known = {id(parameter) for _, parameter in vision}
     language = [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in known]
     result: dict[str, list[torch.optim.Optimizer]] = {}
     for stage, named in (("vision", vision), ("language", language)):
-        inner = {name for name, p in named if muon and p.ndim == 2 and "embed" not in name and not name.startswith(("heads", "lm_head"))}
+        inner = {
+            name
+            for name, p in named
+            if muon and p.ndim == 2 and "embed" not in name and not name.startswith(("heads", "lm_head"))
+        }
         others = [(name, p) for name, p in named if name not in inner]
         groups = [
             {"params": [p for _, p in others if p.ndim >= 2], "weight_decay": 0.05},
@@ -162,7 +184,11 @@ def main() -> None:
         step, language_step, elapsed = state["step"], state["language_step"], state["elapsed"]
 
     def save() -> None:
-        state = {"model": model.state_dict(), "heads": heads.state_dict(), "optimizers": [o.state_dict() for o in every]}
+        state = {
+            "model": model.state_dict(),
+            "heads": heads.state_dict(),
+            "optimizers": [o.state_dict() for o in every],
+        }
         partial = checkpoint.with_suffix(".partial")
         torch.save(state | {"step": step, "language_step": language_step, "elapsed": elapsed}, partial)
         partial.replace(checkpoint)
@@ -208,7 +234,11 @@ def main() -> None:
         elapsed += time.perf_counter() - started
         smooth = {name: 0.97 * smooth.get(name, value) + 0.03 * value for name, value in numbers.items()}
         if step % 50 == 0:
-            print(f"{elapsed:6.0f} s  step {step:5d}  " + "  ".join(f"{name} {value:.3f}" for name, value in smooth.items()), flush=True)
+            print(
+                f"{elapsed:6.0f} s  step {step:5d}  "
+                + "  ".join(f"{name} {value:.3f}" for name, value in smooth.items()),
+                flush=True,
+            )
         if elapsed - saved_at > CHECKPOINT_SECONDS:
             save()
             saved_at = elapsed

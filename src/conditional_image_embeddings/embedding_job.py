@@ -70,9 +70,9 @@ def embed(
 ) -> JobReport:
     """Embed a source's images under each condition and layer of the request that the store lacks, and commit them.
 
-    With nothing to do, the embedder is asked for its settings only. Memory does not grow with the images, but for 8
-    bytes an image and setting that is there already. Images that cannot be read are reported, listed in the table
-    `failures` (which has those of the last job over the source), and tried again by the next job.
+    With nothing to do, the embedder is asked for its settings only. Memory does not grow with the images, but for 16
+    bytes an image, and 8 more a setting, that are there already. Images that cannot be read are reported, listed in
+    the table `failures` (which has those of the last job over the source), and tried again by the next job.
 
     Args:
         store: Where the vectors go.
@@ -169,7 +169,7 @@ class _Job:
     def run(self, pattern: Pattern, bar: Any, batch_size: int | None, workers: int | None) -> None:
         """Embed the images that lack exactly these settings, under these only."""
         lacking = np.array(pattern).reshape(self.shape)
-        conditions, layers = lacking.any(axis=1).nonzero()[0], lacking.any(axis=0).nonzero()[0]
+        conditions, layers = np.flatnonzero(lacking.any(axis=1)), np.flatnonzero(lacking.any(axis=0))
         request = replace(
             self.request,
             conditions=tuple(self.request.conditions[index] for index in conditions),

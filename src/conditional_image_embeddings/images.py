@@ -1,14 +1,15 @@
 """An image, read safely, or an error that names it and says why.
 
-Whatever it comes as, an image leaves here upright, in RGB, and no larger than asked for; the same picture gives the same
-pixels as a path, as bytes or as a PIL image. Formats that run other programs (EPS, PDF) are not read, and nothing is
-fetched from the network.
+Whatever it comes as, an image leaves here upright, in RGB, and no larger than asked for; the same picture gives the
+same pixels as a path, as bytes or as a PIL image. Formats that run other programs (EPS, PDF) are not read, and nothing
+is fetched from the network.
 """
 
 import io
 import os
 import warnings
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA", "DDS")
-MAX_PIXELS = 178_956_970  # Pillow's own limit for decompression bombs, made an error rather than a warning
+MAX_PIXELS = 178_956_970  # where Pillow too takes an image for a decompression bomb
 MAX_BYTES = 2**29  # of an encoded image
 THUMBNAIL_SIDE = 160
+
+_OPENING = Lock()
 
 
 def read_image(image: ImageInput, *, max_size: int = 700) -> Image.Image:
@@ -40,23 +43,19 @@ def read_image(image: ImageInput, *, max_size: int = 700) -> Image.Image:
     """
     name = _name(image)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)  # odd metadata
-            opened = _opened(image, name)
-            _check_size(opened, name)
-            opened.load()  # at full size: a JPEG decoded at a fraction of it would have other pixels than a PIL image
-            return _scaled(_rgb(ImageOps.exif_transpose(opened)), max_size)
+        opened = _opened(image, name)
+        _check_size(opened, name)
+        opened.load()  # at full size: a JPEG decoded at a fraction of it would have other pixels than a PIL image
+        return _scaled(_rgb(ImageOps.exif_transpose(opened)), max_size)
     except ImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large when decoded: at most {MAX_PIXELS} pixels are read") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is no image in a format that is read ({', '.join(FORMATS)})") from error
     except MemoryError as error:
         raise ImageError(f"{name} does not fit into memory") from error
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, OverflowError, ArithmeticError) as error:
-        # Decoders of damaged files raise what they stumble over.
+    except Exception as error:  # decoders of damaged files raise whatever they stumble over
         raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
 
 
@@ -99,7 +98,9 @@ def _decoder(file: Path | io.BytesIO, size: int, name: str) -> Image.Image:
         raise ImageError(f"{name} is empty")
     if size > MAX_BYTES:
         raise ImageError(f"{name} has {size} bytes; at most {MAX_BYTES} are read")
-    return Image.open(file, formats=FORMATS)
+    with _OPENING, warnings.catch_warnings():  # the filters are the whole process's: one thread at a time
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half the size that is refused
+        return Image.open(file, formats=FORMATS)
 
 
 def _from_array(image: Any, name: str) -> Image.Image:
@@ -135,11 +136,11 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_gray(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F":
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode == "F":  # without a scale of its own
         low, high = float(values.min()), float(values.max())
         values = (values - low) / (high - low) * 255 if high > low else np.zeros_like(values)
-    elif values.max() > 255:
+    elif image.mode != "I" or values.max() > 255:
         values = values / 257  # 65535 is white
     return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
 

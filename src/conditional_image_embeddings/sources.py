@@ -56,7 +56,8 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> "list[ImageSource]":
     """
     sources: dict[str, ImageSource] = {}
     files: list[Path] = []
-    for path in map(os.fspath, paths):
+    for given in paths:
+        path = os.fspath(given)
         if "://" in path:
             raise SourceError(f"{path} is a URL: download the images first, nothing is fetched from here")
         place = Path(path).expanduser()
@@ -264,7 +265,7 @@ def _image_column(schema: Any, where: str) -> str:
     possible = [field.name for field in schema if holds_bytes(field.type)]
     for name in (*IMAGE_COLUMNS, *(possible if len(possible) == 1 else ())):
         if name in possible:
-            return name
+            return str(name)
     raise SourceError(
         f"{where} has no image column (encoded bytes, or a struct with them, named {' or '.join(IMAGE_COLUMNS[:2])}); "
         f"its columns: {some(schema.names, 10)}"

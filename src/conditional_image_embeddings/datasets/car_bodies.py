@@ -86,37 +86,49 @@ class Mesh:
         self.polygon([(x, y, width(y) + 0.012) for x, y in outline], part)
         self.polygon([(x, y, -width(y) - 0.012) for x, y in reversed(outline)], part)
 
-    def panel(self, lower: tuple[float, float], upper: tuple[float, float], part: Part, low: float, high: float) -> None:
+    def panel(
+        self, lower: tuple[float, float], upper: tuple[float, float], part: Part, low: float, high: float
+    ) -> None:
         """A sheet across the car between two points of the x-y plane, seen from both sides."""
         (xa, ya), (xb, yb) = lower, upper
         sheet = [(xa, ya, -low), (xb, yb, -high), (xb, yb, high), (xa, ya, low)]
         self.polygon(sheet, part)
         self.polygon(sheet[::-1], part)
 
-    def cabin(self, base: tuple[float, float], roof: tuple[float, float], y: tuple[float, float], half: float, windows: int,
-              part: Part = Part.CABIN) -> None:
+    def cabin(
+        self,
+        base: tuple[float, float],
+        roof: tuple[float, float],
+        y: tuple[float, float],
+        half: float,
+        windows: int,
+        part: Part = Part.CABIN,
+    ) -> None:
         """A greenhouse: sloping screens at both ends, `windows` panes on each flank."""
         (y0, y1), top = y, half * 0.82
         profile = [(base[0], y0), (base[1], y0), (roof[1], y1), (roof[0], y1)]
         width = _width(profile, half, top)
         self.prism(profile, part, half, top)
         low, high = y0 + 0.10 * (y1 - y0), y0 + 0.86 * (y1 - y0)
-        edge = lambda end, level: base[end] + (roof[end] - base[end]) * (level - y0) / (y1 - y0)  # noqa: E731
+
+        def edge(end: int, level: float) -> float:
+            return base[end] + (roof[end] - base[end]) * (level - y0) / (y1 - y0)
+
+        def at(share: float, level: float) -> tuple[float, float]:
+            return edge(0, level) + (edge(1, level) - edge(0, level)) * (0.06 + 0.88 * share), level
+
         for end, out in ((0, -0.02), (1, 0.02)):
             ends = [(edge(end, level) + out, level) for level in (low, high)]
             self.panel(ends[0], ends[1], Part.GLASS, 0.86 * width(low), 0.86 * width(high))
         for k in range(windows):
             left, right = (k + 0.12) / windows, (k + 0.88) / windows
-            at = lambda share, level: (edge(0, level) + (edge(1, level) - edge(0, level)) * (0.06 + 0.88 * share), level)  # noqa: E731
             self.sides([at(left, low), at(right, low), at(right, high), at(left, high)], Part.GLASS, width)
 
     def wheels(self, axles: Sequence[float], radius: float, half: float) -> None:
-        angles = np.linspace(0, 2 * np.pi, 13)[:-1]
         for axle in axles:
-            ring = lambda r, axle=axle: [(axle + r * c, radius + r * s) for c, s in zip(np.cos(angles), np.sin(angles), strict=True)]  # noqa: E731
             for z in (half - 0.14, 0.14 - half):
-                self.prism(ring(radius), Part.TYRE, 0.18, z=z)
-            self.sides(ring(0.55 * radius), Part.HUB, lambda _: half + 0.04)
+                self.prism(_circle(axle, radius, radius), Part.TYRE, 0.18, z=z)
+            self.sides(_circle(axle, radius, 0.55 * radius), Part.HUB, lambda _: half + 0.04)
 
     def lights(self, length: float, y: float, half: float, grille: bool = True) -> None:
         """Headlights and a dark grille at the nose, tail lights and a pale number plate at the tail."""
@@ -131,6 +143,12 @@ class Mesh:
         """The lower body of a car, bevelled at its upper edges."""
         x, (y0, y1) = length / 2, y
         self.prism([(-x, y0), (x, y0), (x, y1 - 0.16), (x - 0.16, y1), (-x + 0.1, y1), (-x, y1 - 0.1)], Part.BODY, half)
+
+
+def _circle(x: float, y: float, radius: float) -> list[tuple[float, float]]:
+    """Twelve points around a centre, counter-clockwise."""
+    angles = np.linspace(0, 2 * np.pi, 13)[:-1]
+    return [(x + radius * c, y + radius * s) for c, s in zip(np.cos(angles), np.sin(angles), strict=True)]
 
 
 def _width(profile: Points, half: float, top: float) -> Callable[[float], float]:
@@ -160,9 +178,8 @@ def _suv(mesh: Mesh, length: float) -> None:
     for z in (-0.7, 0.7):
         mesh.box((-nose + 0.3, 0.45), (2.33, 2.45), Part.TRIM, 0.08, z=z)
     mesh.box((-1.5, -0.1), (2.33, 2.62), Part.TRIM, 0.55)
-    angles = np.linspace(0, 2 * np.pi, 13)[:-1]
     for x, radius, part in ((-nose - 0.22, 0.52, Part.TYRE), (-nose - 0.24, 0.28, Part.HUB)):
-        mesh.polygon([(x, 1.35 + radius * s, radius * c) for c, s in zip(np.cos(angles), np.sin(angles), strict=True)], part)
+        mesh.polygon([(x, y, z) for z, y in _circle(0, 1.35, radius)], part)  # the spare wheel
     mesh.box((-nose - 0.2, -nose), (0.9, 1.8), Part.TYRE, 0.42)
     mesh.box((-nose - 0.1, nose + 0.12), (0.62, 0.78), Part.TRIM, 1.12)
     mesh.wheels((-1.25 * length, 1.3 * length), 0.6, 1.1)
@@ -228,7 +245,11 @@ def _bus(mesh: Mesh, length: float) -> None:
     pitch = (2 * x - 0.3) / windows
     for k in range(windows):
         left = -x + 0.25 + k * pitch
-        mesh.sides([(left, 1.65), (left + 0.78 * pitch, 1.65), (left + 0.78 * pitch, 2.5), (left, 2.5)], Part.GLASS, lambda _: 1.15)
+        mesh.sides(
+            [(left, 1.65), (left + 0.78 * pitch, 1.65), (left + 0.78 * pitch, 2.5), (left, 2.5)],
+            Part.GLASS,
+            lambda _: 1.15,
+        )
     for start in (-x + 0.8, 0.7):
         mesh.box((start, start + 1.2), (2.9, 3.06), Part.TRIM, 0.6)
     mesh.wheels((-2.0 * length, 2.1 * length), 0.5, 1.15)

@@ -120,7 +120,9 @@ class _Camera:
         seen[:, :2] = seen[:, :2] * (self.scale, -self.scale) + self.offset
         return seen
 
-    def points(self, columns: NDArray[np.intp], rows: NDArray[np.intp], depth: NDArray[np.float32]) -> NDArray[np.float64]:
+    def points(
+        self, columns: NDArray[np.intp], rows: NDArray[np.intp], depth: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
         """The car's coordinates of pixels whose depth is known: the inverse of `pixels`."""
         right = (columns - self.offset[0]) / self.scale
         up = (self.offset[1] - rows) / self.scale
@@ -132,11 +134,13 @@ def _rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     tilt = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     lean = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return lean @ tilt @ turn
+    rotation: NDArray[np.float64] = lean @ tilt @ turn
+    return rotation
 
 
-def _backdrop(color: NDArray[np.float64], camera: _Camera, body: Body, side: int,
-              rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _backdrop(
+    color: NDArray[np.float64], camera: _Camera, body: Body, side: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """A wall, a floor, some shapes on the wall and the car's shadow, all in shades of one colour."""
     shade = Image.new("F", (side, side), rng.uniform(0.94, 1.02))
     parts = Image.new("L", (side, side), Part.BACKGROUND)
@@ -146,12 +150,23 @@ def _backdrop(color: NDArray[np.float64], camera: _Camera, body: Body, side: int
         x, y = rng.uniform(-0.1, 1, size=2) * (side, horizon)
         width, height = rng.uniform(0.06, 0.3, size=2) * side
         shape = draw.rectangle if rng.random() < 0.5 else draw.ellipse
-        shape([x, y, x + width, min(y + height, horizon)] if y < horizon - 2 else [x, 0, x + width, 2], fill=rng.uniform(0.84, 1.06))
+        shape(
+            [x, y, x + width, min(y + height, horizon)] if y < horizon - 2 else [x, 0, x + width, 2],
+            fill=rng.uniform(0.84, 1.06),
+        )
     draw.rectangle([0, horizon, side, side], fill=rng.uniform(0.82, 0.92))
     (x0, _, z0), (x1, _, z1) = body.vertices.min(0), body.vertices.max(0)
     for margin, tone in ((0.22, 0.72), (0.05, 0.55)):
-        corners = [(x0 - margin, 0, z0), (x0, 0, z0 - margin), (x1, 0, z0 - margin), (x1 + margin, 0, z0),
-                   (x1 + margin, 0, z1), (x1, 0, z1 + margin), (x0, 0, z1 + margin), (x0 - margin, 0, z1)]
+        corners = [
+            (x0 - margin, 0, z0),
+            (x0, 0, z0 - margin),
+            (x1, 0, z0 - margin),
+            (x1 + margin, 0, z0),
+            (x1 + margin, 0, z1),
+            (x1, 0, z1 + margin),
+            (x0, 0, z1 + margin),
+            (x0 - margin, 0, z1),
+        ]
         outline = [(x, y) for x, y, _ in camera.pixels(np.array(corners, dtype=float)).tolist()]
         draw.polygon(outline, fill=tone)
         ImageDraw.Draw(parts).polygon(outline, fill=int(Part.SHADOW))
@@ -160,8 +175,14 @@ def _backdrop(color: NDArray[np.float64], camera: _Camera, body: Body, side: int
     return shades[..., None] * color.astype(np.float32), np.array(parts)
 
 
-def _paint_car(canvas: NDArray[np.float32], parts: NDArray[np.uint8], scene: Scene, body: Body, camera: _Camera,
-               rng: np.random.Generator) -> None:
+def _paint_car(
+    canvas: NDArray[np.float32],
+    parts: NDArray[np.uint8],
+    scene: Scene,
+    body: Body,
+    camera: _Camera,
+    rng: np.random.Generator,
+) -> None:
     seen = body.normals @ camera.rotation.T
     owner, depth = _rasterise(body, camera.pixels(body.vertices), seen, camera.scale, canvas.shape[0])
     rows, columns = np.nonzero(owner >= 0)
@@ -192,8 +213,9 @@ def _paint_car(canvas: NDArray[np.float32], parts: NDArray[np.uint8], scene: Sce
     parts[rows, columns] = part
 
 
-def _rasterise(body: Body, corners: NDArray[np.float64], normals: NDArray[np.float64], scale: float,
-               side: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+def _rasterise(
+    body: Body, corners: NDArray[np.float64], normals: NDArray[np.float64], scale: float, side: int
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """For every pixel the index of the nearest face (-1: none) and its height towards the viewer."""
     owner = np.full((side, side), -1, dtype=np.int16)
     nearest = np.full((side, side), -np.inf, dtype=np.float32)
@@ -216,16 +238,18 @@ def _rasterise(body: Body, corners: NDArray[np.float64], normals: NDArray[np.flo
     return owner, nearest
 
 
-def _pattern(name: str, points: NDArray[np.float64], axis: NDArray[np.intp], extent: float,
-             rng: np.random.Generator) -> NDArray[np.bool_]:
+def _pattern(
+    name: str, points: NDArray[np.float64], axis: NDArray[np.intp], extent: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Where the contrasting paint goes: a flat pattern on each face, in the two coordinates that its normal does not point along."""
     period = extent * rng.uniform(0.088, 0.105)
     u = np.where(axis == 0, points[:, 2], points[:, 0]) / period + rng.random()
     v = np.where(axis == 1, points[:, 2], points[:, 1]) / period + rng.random()
+    contrasting: NDArray[np.bool_] = np.zeros(len(points), dtype=bool)
     if name == "striped":
-        return u % 1 < 0.42
-    if name == "dotted":
-        return (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.31**2
-    if name == "checkered":
-        return (u % 1 < 0.5) == (v % 1 < 0.5)
-    return np.zeros(len(points), dtype=bool)
+        contrasting = u % 1 < 0.42
+    elif name == "dotted":
+        contrasting = (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.31**2
+    elif name == "checkered":
+        contrasting = (u % 1 < 0.5) == (v % 1 < 0.5)
+    return contrasting

@@ -39,6 +39,11 @@ def position_ids(rows: Sequence[Tensor], *, left: bool = False) -> Tensor:
     return positions[:, 0] if positions.shape[1] == 1 else positions.transpose(0, 1)
 
 
+def spans_cache(key: str, value: Tensor) -> bool:
+    """Whether a model wants this of cached tokens too: the attention mask, and Mllama's across to the image."""
+    return key == "attention_mask" or (value.ndim > 2 and key != "position_ids")
+
+
 def image_inputs(images: Sequence[dict[str, Any]], lvlm: LVLM) -> dict[str, Any]:
     """What the vision tower takes for several images: sizes that differ are padded with zeros, as processors do."""
     batch: dict[str, Any] = {}

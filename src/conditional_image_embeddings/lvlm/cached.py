@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from .batches import image_inputs, on_device, position_ids, token_inputs
+from .batches import image_inputs, on_device, position_ids, spans_cache, token_inputs
 from .hidden_states import EnoughError, captured, run
 from .loading import LVLM
 from .prompts import Inputs, Prepared
@@ -21,9 +21,9 @@ from .prompts import Inputs, Prepared
 def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
     """Hidden states (images, K, layers, d) of one token of each prompt, image and common prefix computed once."""
     ends = [prefix_end(prepared, token) for prepared in batch]
-    cache, prefix_mask = prefix_pass(lvlm, batch, ends, max(layers))
+    cache, seen = prefix_pass(lvlm, batch, ends, max(layers))
     rows = [(image, condition) for image, prepared in enumerate(batch) for condition in range(len(prepared.prompts))]
-    inputs = suffix_inputs(lvlm, batch, ends, rows, prefix_mask)
+    inputs = suffix_inputs(lvlm, batch, ends, rows, seen)
     cache.reorder_cache(torch.tensor([image for image, _ in rows], device=lvlm.device))
     inputs |= {lvlm.cache_argument: cache, "use_cache": True}
     columns = torch.tensor(
@@ -60,11 +60,17 @@ def prefix_end(prepared: Prepared, token: int) -> int:
     return min(prepared.prefix, *(token % length for length in prepared.lengths))
 
 
-def prefix_pass(lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], top: int) -> tuple[Any, Tensor]:
-    """Each image with the start of its prompts, up to `ends`: the cache of the lowest `top` layers, and its mask."""
+def prefix_pass(lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], top: int) -> tuple[Any, dict[str, Tensor]]:
+    """Each image with the start of its prompts, up to `ends`.
+
+    Returns:
+        The cache of the lowest `top` layers, and what the model must be told of the cached tokens with each later one:
+        masks (images, tokens, ...).
+    """
     prompts = [prepared.prompts[0] for prepared in batch]
     prefixes = [_slice(prompt, 0, end) for prompt, end in zip(prompts, ends, strict=True)]
     inputs = token_inputs(prefixes, prompts, left=True)
+    masks = [key for key in inputs if spans_cache(key, inputs[key])]
     inputs["position_ids"] = position_ids(
         [prepared.token_positions(0)[:, :end] for prepared, end in zip(batch, ends, strict=True)], left=True
     )
@@ -73,11 +79,15 @@ def prefix_pass(lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], top:
     with captured(lvlm, [top], lambda hidden: hidden[:0]):
         lvlm.model(**inputs, **{lvlm.cache_argument: cache}, use_cache=True)
     cache.last = None
-    return cache, inputs["attention_mask"]
+    return cache, {key: inputs[key] for key in masks}
 
 
 def suffix_inputs(
-    lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], rows: Sequence[tuple[int, int]], prefix_mask: Tensor
+    lvlm: LVLM,
+    batch: Sequence[Prepared],
+    ends: Sequence[int],
+    rows: Sequence[tuple[int, int]],
+    seen: dict[str, Tensor],
 ) -> dict[str, Any]:
     """The rest of each prompt, for rows of (image, condition), padded on the right behind the cached prefix."""
     prompts = [batch[image].prompts[condition] for image, condition in rows]
@@ -87,8 +97,9 @@ def suffix_inputs(
         [batch[image].token_positions(condition)[:, ends[image] :] for image, condition in rows]
     )
     inputs = on_device(inputs, lvlm)
-    seen = prefix_mask[[image for image, _ in rows]]
-    inputs["attention_mask"] = torch.cat([seen, inputs["attention_mask"]], dim=1)
+    images = [image for image, _ in rows]
+    for key, value in seen.items():
+        inputs[key] = torch.cat([value[images], inputs[key]], dim=1)
     return inputs
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from .batches import spans_cache
 from .cached import prefix_end, prefix_pass, suffix_inputs
 from .hidden_states import captured
 from .loading import LVLM
@@ -81,12 +82,12 @@ def _read(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> Iterator[_Co
 
     groups = [list(group) for _, group in groupby(sorted(every, key=length), key=length)]
     if share:
-        cache, mask = prefix_pass(lvlm, batch, ends, len(lvlm.layers))
+        cache, seen = prefix_pass(lvlm, batch, ends, len(lvlm.layers))
     for rows in groups:
         if share:
             own = copy.deepcopy(cache) if rows is not groups[-1] else cache
             own.reorder_cache(torch.tensor([image for image, _ in rows], device=lvlm.device))
-            inputs = suffix_inputs(lvlm, batch, ends, rows, mask)
+            inputs = suffix_inputs(lvlm, batch, ends, rows, seen)
             images: dict[str, Any] = {}
         else:
             own = DynamicCache(config=lvlm.decoder.config)
@@ -129,11 +130,12 @@ def end_tokens(lvlm: LVLM) -> set[int]:
 
 def _next_inputs(inputs: dict[str, Any], chosen: Tensor) -> dict[str, Any]:
     """One token behind the last one: what tokens carry besides their id and position stays as it was there."""
-    following = {key: value[:, -1:] for key, value in inputs.items() if key not in {"position_ids", "attention_mask"}}
+    following = {
+        key: torch.cat([value, value[:, -1:]], dim=1) if spans_cache(key, value) else value[:, -1:]
+        for key, value in inputs.items()
+    }
     if "position_ids" in inputs:
         following["position_ids"] = inputs["position_ids"][..., -1:] + 1
-    seen = inputs["attention_mask"]
-    following["attention_mask"] = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1)
     following["input_ids"] = chosen[:, None]
     return following
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from ..checkpoint import Checkpoint
 from ..errors import ModelError
@@ -93,7 +94,12 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
     Raises:
         ModelError: it cannot be loaded, or lacks what DIOR needs; one line says what.
     """
-    name = checkpoint.name
+    name, config = checkpoint.name, checkpoint.config
+    if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not hasattr(config, "auto_map"):
+        raise ModelError(
+            f"model {name!r} is a {config.model_type} model, which does not read images with text: "
+            "DIOR needs an image-text-to-text model, such as Qwen2.5-VL"
+        )
     options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     model = checkpoint.load_model(AutoModelForImageTextToText, **options)
     if getattr(model.config, "is_encoder_decoder", False):

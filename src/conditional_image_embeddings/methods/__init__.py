@@ -58,7 +58,9 @@ def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
     if not possible:
         raise ModelError(f"{described}: neither an image-text-to-text model nor a dual encoder of images and texts")
     if method is not None and method not in possible:
-        raise ModelError(f"{described}, which {method} cannot use; use method {' or '.join(possible)}, or another model")
+        raise ModelError(
+            f"{described}, which {method} cannot use; use method {' or '.join(possible)}, or another model"
+        )
     if (method or possible[0]) == "dior":
         from .dior import DIOR
 
@@ -70,13 +72,21 @@ def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
 
 def kinds(config: Any) -> list[str]:
     """The methods that a model with this config is for, as transformers' public mappings classify it."""
-    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
+    from transformers import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING,
+        MODEL_MAPPING,
+    )
 
     if type(config) in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING:
         return ["clip"]  # first: BLIP is in both, and answers to no chat prompt
     remote = getattr(config, "auto_map", None) or {}
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or "AutoModelForImageTextToText" in remote:
         return ["dior"]
+    # Dual encoders that transformers lists under no task, such as VisionTextDualEncoder.
+    base = MODEL_MAPPING.get(type(config), None)
+    if hasattr(base, "get_image_features") and hasattr(base, "get_text_features"):
+        return ["clip"]
     return []
 
 

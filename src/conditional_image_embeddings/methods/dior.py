@@ -154,7 +154,7 @@ class DIOR(Embedder):
             ]
         if conditions is None or isinstance(conditions, str):
             found = [per_condition[0] for per_condition in found]
-        return found[0] if one_image else found  # type: ignore[no-any-return]
+        return found[0] if one_image else found
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
         """The K x L settings of the request's vectors."""

@@ -1,0 +1,130 @@
+"""The commands as a user types them: what they print, and how they end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conditional_image_embeddings.datasets.synthetic_cars import make
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=170, check=False)
+
+
+def cie(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return run("-m", "conditional_image_embeddings", *arguments, cwd=cwd)
+
+
+def error_of(finished: "subprocess.CompletedProcess[str]", status: int) -> str:
+    assert finished.returncode == status, finished.stderr
+    assert "Traceback" not in finished.stderr
+    return finished.stderr
+
+
+@pytest.fixture(scope="module")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("datasets")
+    make(directory / "synthetic_cars", images=40)
+    return directory
+
+
+@pytest.mark.parametrize("module", ["conditional_image_embeddings", "conditional_image_embeddings.cli"])
+def test_the_door_is_light(module: str) -> None:
+    code = (
+        f"import sys, {module}; heavy = ['torch', 'transformers', 'lancedb', 'pyarrow', 'PIL', 'numpy'];"
+        "sys.exit(str([name for name in heavy if name in sys.modules]) if any(n in sys.modules for n in heavy) else 0)"
+    )
+    assert run("-c", code).returncode == 0
+
+
+@pytest.mark.parametrize("command", [(), ("demo",), ("embed",), ("evaluate",), ("datasets",), ("datasets", "make")])
+def test_help_shows_an_example(command: tuple[str, ...]) -> None:
+    shown = cie(*command, "--help")
+    assert shown.returncode == 0
+    assert f"cie {' '.join(command)}".strip() in shown.stdout or "Commands:" in shown.stdout
+
+
+def test_images_that_fail_are_listed_and_the_rest_is_done(cars: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((40, 40, 3), 60 * index, np.uint8)).save(photos / f"{index} 'quoted' ü.png")
+    (photos / "broken.jpg").write_bytes(b"not an image")
+    arguments = (
+        "embed",
+        photos,
+        "-c",
+        "car color",
+        "-c",
+        "car model",
+        "-m",
+        "builtin",
+        "-e",
+        tmp_path / "db",
+        "--json",
+    )
+    first = cie(*arguments)
+    assert "broken.jpg" in error_of(first, 3)
+    assert [(row["embedded"], row["already_there"], row["failed"]) for row in json.loads(first.stdout)] == [
+        (3, 0, 1)
+    ] * 2
+    again = cie(*arguments)
+    assert error_of(again, 3)
+    assert [(row["embedded"], row["already_there"], row["failed"]) for row in json.loads(again.stdout)] == [
+        (0, 3, 1)
+    ] * 2
+
+
+def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    assert "builtin" in error_of(cie("embed", "photos", "-c", "x", cwd=tmp_path), 2)  # no model
+    error_of(cie("embed", "photos", "-m", "builtin", "--prompt-type", "shout", cwd=tmp_path), 2)
+    for arguments, said in (
+        (("embed", "photos", "-m", "builtin", "-c", ""), "condition is empty"),
+        (("embed", "photos", "-m", "builtin", "-c", "x" * 10_000), "characters"),
+        (("embed", "nowhere", "-m", "pixels"), "nowhere"),
+        (("embed", "photos", "-m", "./no/model"), "does not exist"),
+        (("embed", "photos", "-m", "builtin-clip", "-c", "mood"), "without a condition"),
+        (("evaluate", "nowhere"), "nowhere"),
+    ):
+        shown = error_of(cie(*arguments, cwd=tmp_path), 1)
+        assert said in shown
+        assert shown.count("\n") == 1, shown
+    assert "Traceback" in cie("--debug", "embed", "nowhere", "-m", "pixels", cwd=tmp_path).stderr
+
+
+def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
+    shared = ("--datasets_dir", cars, "--embedding_dir", tmp_path / "e", "--dataset_name", "synthetic_cars")
+    done = run(ROOT / "inference.py", "--model_id", "builtin", "--use_cache", "--batch_size", 8, *shared)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("40 embedded, 0 already there, 0 failed") == 6  # five aspects, and none
+    assert run(ROOT / "inference.py", "--model_name", "builtin-clip", *shared).returncode == 0
+    scored = run(
+        ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e", "--setting_pattern", "synthetic_cars-builtin-d*"
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert "euclidean" in scored.stdout
+    assert "car color" in scored.stdout
+    assert "clip" not in scored.stdout
+    every = run(ROOT / "inference.py", "--model_id", "builtin", "--save_all", *shared)
+    assert every.stdout.count("num_layer") == 6 * 5
+    for flag in ("--generative", "--indirect"):
+        assert "not there yet" in error_of(run(ROOT / "inference.py", "--model_id", "builtin", flag, *shared), 2)
+    unknown = run(ROOT / "inference.py", "--model_id", "builtin", "--dataset_name", "imagenet")
+    assert "synthetic_cars" in error_of(unknown, 1)
+
+
+def test_datasets(tmp_path: Path) -> None:
+    assert cie("datasets", "make", "synthetic-cars", tmp_path, "--images", 3).returncode == 0
+    assert len(list(tmp_path.glob("synthetic_cars/cars/*.png"))) == 3
+    (row,) = (row for row in json.loads(cie("datasets", "list", "--json").stdout) if row["name"] == "synthetic_cars")
+    assert row["aspects"] == ["car model", "car color", "background color", "viewpoint", "paint pattern"]

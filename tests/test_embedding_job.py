@@ -1,0 +1,227 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from color_embedder import ColorEmbedder, draw
+from PIL import Image
+
+from conditional_image_embeddings import embedding_job
+from conditional_image_embeddings.datasets import Benchmark
+from conditional_image_embeddings.embedding_job import JobReport, embed
+from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.methods import load
+from conditional_image_embeddings.methods.embedder import Request
+from conditional_image_embeddings.sources import find
+from conditional_image_embeddings.store import Store
+
+COLOR = Request(conditions=("color",))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return draw(tmp_path / "images", 12)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "db")
+
+
+def run(store: Store, folder: Path | str, request: Request = COLOR, embedder: ColorEmbedder | None = None) -> JobReport:
+    (source,) = find([folder])
+    return embed(store, source, embedder or ColorEmbedder(), request)
+
+
+def counts(report: JobReport) -> list[tuple[int, int, int]]:
+    return [(each.embedded, each.already_there, each.failed) for each in report.settings]
+
+
+def test_each_image_once_under_each_condition_and_layer(store: Store, folder: Path) -> None:
+    embedder, request = ColorEmbedder(), Request(conditions=("color", None), layers=(1, 2))
+    report = run(store, folder, request, embedder)
+    assert counts(report) == [(12, 0, 0)] * 4
+    assert [(each.setting.condition, each.setting.layer) for each in report.settings] == [
+        ("color", 1), ("color", 2), (None, 1), (None, 2),
+    ]  # fmt: skip
+    files = sorted(folder.iterdir())
+    for index, each in enumerate(report.settings):
+        ids, vectors = store.read(each.setting)
+        assert ids == [file.name for file in files]
+        for file, vector in zip(files, vectors, strict=True):
+            expected = embedder.one(embedder.prepare(Image.open(file), request), request).reshape(4, 8)[index]
+            np.testing.assert_array_equal(vector, expected)
+
+
+def test_the_images_are_described(store: Store, folder: Path) -> None:
+    turned = Image.new("RGB", (40, 20), "red")
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(folder / "turned.jpg", exif=exif)
+    run(store, folder)
+    import lancedb
+
+    row = lancedb.connect(store.uri).open_table("images").search().where("image_id = 'turned.jpg'").to_list()[0]
+    assert (row["width"], row["height"]) == (20, 40)
+    assert (row["dataset"], row["source"], row["path"]) == ("images", str(folder), str(folder / "turned.jpg"))
+    assert store.thumbnails("images", ["turned.jpg"], source=str(folder)) == {"turned.jpg": row["thumbnail"]}
+
+
+def test_a_finished_job_does_not_touch_the_model(store: Store, folder: Path) -> None:
+    class NoModel(ColorEmbedder):
+        def prepare(self, image: object, request: object) -> object:  # type: ignore[override]
+            raise AssertionError
+
+    run(store, folder)
+    assert counts(run(store, folder, embedder=NoModel())) == [(0, 12, 0)]
+
+
+def test_only_what_is_missing_is_embedded(store: Store, folder: Path) -> None:
+    run(store, folder)
+    draw(folder / "new", 3)
+    embedder = ColorEmbedder()
+    report = run(store, folder, Request(conditions=("color", "shape")), embedder)
+    assert counts(report) == [(3, 12, 0), (15, 0, 0)]
+    assert {request.conditions for request in embedder.requests} == {("shape",), ("color", "shape")}
+    assert embedder.images == 15
+    for each in report.settings:
+        assert len(set(store.read(each.setting)[0])) == len(store.read(each.setting)[0]) == 15
+
+
+def test_a_condition_given_twice_is_one(store: Store, folder: Path) -> None:
+    assert counts(run(store, folder, Request(conditions=("color", "color"), layers=(1, 1)))) == [(12, 0, 0)]
+    assert len(store.read(store.settings()[0])[0]) == 12
+
+
+def test_unreadable_images_are_listed_and_tried_again(store: Store, folder: Path) -> None:
+    (folder / "bad.png").write_bytes(b"no image")
+    (folder / "gone.png").symlink_to("nowhere")
+    report = run(store, folder)
+    assert counts(report) == [(12, 0, 2)]
+    assert set(report.failures) == {"bad.png", "gone.png"}
+    assert store.failures("images", source=str(folder)) == report.failures
+    assert all("\n" not in reason for reason in report.failures.values())
+    Image.new("RGB", (5, 5)).save(folder / "bad.png")
+    report = run(store, folder)
+    assert counts(report) == [(1, 12, 1)]
+    assert set(store.failures("images", source=str(folder))) == {"gone.png"}
+
+
+def test_changed_files_are_embedded_again_under_every_setting(store: Store, folder: Path) -> None:
+    both = Request(conditions=("color", "shape"))
+    before = run(store, folder, both)
+    Image.new("RGB", (24, 16), "red").save(folder / "00003.png")
+    os.utime(folder / "00004.png", ns=(1, 1))  # another time, the same content
+    embedder = ColorEmbedder()
+    assert counts(run(store, folder, COLOR, embedder)) == [(1, 11, 0)]
+    color, shape = (each.setting for each in before.settings)
+    assert len(store.read(color)[0]) == 12
+    assert "00003.png" not in store.read(shape)[0]  # a vector of what the file was would be wrong
+    assert counts(run(store, folder, both)) == [(0, 12, 0), (1, 11, 0)]
+    assert counts(run(store, folder, both)) == [(0, 12, 0)] * 2
+
+
+def test_folders_of_one_name_are_kept_apart(store: Store, tmp_path: Path) -> None:
+    first = run(store, draw(tmp_path / "a" / "images", 2))
+    second = run(store, draw(tmp_path / "b" / "images", 3))
+    assert (counts(first), counts(second)) == ([(2, 0, 0)], [(3, 0, 0)])
+    assert first.settings[0].setting.name != second.settings[0].setting.name
+
+
+def test_a_benchmark_is_the_same_wherever_it_lies(store: Store, folder: Path) -> None:
+    def benchmark(root: Path) -> Benchmark:
+        return Benchmark(name="cars", root=str(root), images={p.name: p for p in root.iterdir()}, labels={})
+
+    report = embed(store, benchmark(folder), ColorEmbedder(), COLOR)
+    assert report.settings[0].setting.source is None
+    assert store.source_root(report.settings[0].setting) == str(folder)
+    moved = folder.rename(folder.with_name("moved"))
+    assert counts(embed(store, benchmark(moved), ColorEmbedder(), COLOR)) == [(0, 12, 0)]
+    assert store.source_root(report.settings[0].setting) == str(moved)
+
+
+def test_hard_names_and_same_stems(store: Store, tmp_path: Path) -> None:
+    names = ["it's.png", "a b.png", "new\nline.png", 'q".png', "ü.png", "a.png", "a.jpg", "sub/a.png"]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    assert counts(run(store, tmp_path / "in")) == [(8, 0, 0)]
+    assert counts(run(store, tmp_path / "in")) == [(0, 8, 0)]
+    assert store.read(store.settings()[0])[0] == sorted(names)
+
+
+def test_a_table_of_images(store: Store, folder: Path, tmp_path: Path) -> None:
+    data = [file.read_bytes() for file in sorted(folder.iterdir())]
+    pq.write_table(pa.table({"id": range(13), "image": [*data, None]}), tmp_path / "t.parquet")
+    report = run(store, tmp_path / "t.parquet")
+    assert counts(report) == [(12, 0, 1)]
+    assert list(report.failures) == ["12"]
+    assert counts(run(store, tmp_path / "t.parquet")) == [(0, 12, 1)]
+    np.testing.assert_array_equal(
+        store.read(report.settings[0].setting)[1][0], store.read(run(store, folder).settings[0].setting)[1][0]
+    )
+
+
+def test_values_that_are_not_finite_are_not_stored(store: Store, folder: Path) -> None:
+    class Overflow(ColorEmbedder):
+        def embed(self, batch: object, request: Request) -> np.ndarray:  # type: ignore[override,type-arg]
+            return super().embed(batch, request) * np.float32(np.nan)  # type: ignore[arg-type]
+
+    with pytest.raises(ModelError, match="not finite for"):
+        run(store, folder, embedder=Overflow())
+    assert store.settings() == []
+
+
+def test_what_was_made_before_an_error_is_kept(store: Store, folder: Path) -> None:
+    class Fails(ColorEmbedder):
+        def embed(self, batch: object, request: Request) -> np.ndarray:  # type: ignore[override,type-arg]
+            if self.images >= 6:
+                raise KeyboardInterrupt
+            return super().embed(batch, request)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(store, find([folder])[0], Fails(), COLOR, batch_size=3)
+    assert counts(run(store, folder)) == [(6, 6, 0)]
+
+
+def test_rows_are_committed_in_bounded_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in memory does not depend on how many images there are: here 500, never drawn all at once."""
+
+    class Endless:
+        dataset, root = "many", "/many"
+
+        def __iter__(self) -> Iterator[tuple[str, Image.Image]]:
+            for index in range(500):
+                drawn.append(index)
+                yield str(index), Image.new("RGB", (8, 8), (index % 256, 0, 0))
+
+    drawn: list[int] = []
+    pieces: list[tuple[int, int]] = []
+    add_vectors = Store.add_vectors
+
+    def watched(self: Store, setting: object, image_ids: list[str], vectors: object) -> None:
+        pieces.append((len(image_ids), len(drawn)))
+        add_vectors(self, setting, image_ids, vectors)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(embedding_job, "COMMIT_ROWS", 50)
+    monkeypatch.setattr(Store, "add_vectors", watched)
+    assert counts(embed(store, Endless(), ColorEmbedder(), COLOR)) == [(500, 0, 0)]
+    assert [size for size, _ in pieces] == [50] * 10
+    assert pieces[0][1] - 500 < 400  # the first 500 were counted; then no more than a group is drawn ahead
+
+
+@pytest.mark.parametrize("model", ["builtin", "builtin-clip", "pixels"])
+def test_what_is_stored_is_what_encode_gives(store: Store, folder: Path, model: str) -> None:
+    embedder = load(model)
+    conditions = ("car color", None) if embedder.conditional else (None,)
+    (source,) = find([folder])
+    report = embed(store, source, embedder, Request(conditions=conditions))
+    files = sorted(folder.iterdir())
+    expected = embedder.encode(files, conditions if embedder.conditional else None)
+    for index, each in enumerate(report.settings):
+        ids, vectors = store.read(each.setting)
+        assert ids == [file.name for file in files]
+        np.testing.assert_allclose(vectors, expected[:, index] if embedder.conditional else expected, atol=1e-5)

@@ -1,0 +1,155 @@
+"""Images of every awkward kind: read the same however they come, or refused in one line that names them."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conditional_image_embeddings import ImageError, images
+from conditional_image_embeddings.images import read_image, thumbnail
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def png(array: np.ndarray = PICTURE) -> bytes:
+    return encoded(Image.fromarray(array), "PNG")
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_however_it_comes_the_pixels_are_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(png())
+    for image in (file, str(file), png(), Image.open(file), PICTURE, torch.from_numpy(PICTURE)):
+        read = read_image(image, max_size=0)
+        assert read.mode == "RGB"
+        assert np.array_equal(np.asarray(read), PICTURE)
+
+
+def test_a_large_jpeg_has_the_same_pixels_as_a_pil_image(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    Image.fromarray(PICTURE).resize((1600, 1200)).save(file)
+    assert read_image(file, max_size=100).tobytes() == read_image(Image.open(file), max_size=100).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "scaled"),
+    [((64, 48), (64, 48)), ((1400, 700), (700, 350)), ((30, 2100), (10, 700)), ((9000, 2), (700, 1))],
+)
+def test_the_longer_side_is_bounded(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+    assert read_image(Image.new("RGB", size)).size == scaled
+
+
+def test_transparency_is_white() -> None:
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    palette = clear.convert("RGBA").quantize()
+    for image in (clear, Image.new("LA", (8, 8), (0, 0)), Image.open(io.BytesIO(encoded(palette, "PNG")))):
+        assert read_image(image).getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    read = np.asarray(read_image(encoded(Image.fromarray(deep), "PNG")))[..., 0]
+    assert np.array_equal(read, np.arange(256).reshape(16, 16))
+
+
+def test_cmyk_orientation_and_animation(tmp_path: Path) -> None:
+    cmyk = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")
+    red, green, blue = read_image(cmyk).getpixel((4, 4))
+    assert red > 180
+    assert max(green, blue) < 90
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    assert read_image(encoded(Image.fromarray(PICTURE), "JPEG", exif=exif)).size == (48, 64)
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    animated = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert read_image(animated).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(png())
+    assert read_image(tmp_path / "photo.jpg").size == (64, 48)
+
+
+@pytest.mark.parametrize("name", ["with space.png", "quote's \".png", "new\nline.png", "Ünïcode 車.png"])
+def test_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(png())
+    assert read_image(tmp_path / name).size == (64, 48)
+    (tmp_path / name).write_bytes(png()[:60])
+    with pytest.raises(ImageError) as error:
+        read_image(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"hello, world" * 10, "no image in a format"),
+        (png()[: len(png()) // 2], "cannot be read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "no image in a format"),
+    ],
+)
+def test_broken_files_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "broken.png"
+    file.write_bytes(content)
+    with pytest.raises(ImageError, match=reason) as error:
+        read_image(file)
+    assert "broken.png" in str(error.value)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, reason in (
+        (tmp_path / "none.png", "is not there"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "link.png", "broken link"),
+        (tmp_path / "pipe.png", "not a regular file"),
+        ("https://example.org/a.png", "not fetched"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            read_image(path)
+
+
+def test_a_decompression_bomb_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = encoded(Image.new("1", (15000, 15000)), "PNG")  # 225 million pixels in a few kilobytes
+    assert len(bomb) < 100_000
+    with pytest.raises(ImageError, match="at most"):
+        read_image(bomb)
+    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    with pytest.raises(ImageError, match="bytes"):
+        read_image(png())
+
+
+@pytest.mark.parametrize(
+    "array", [PICTURE.astype(np.float32), PICTURE[..., 0], PICTURE[:0], np.zeros((4, 4, 4), np.uint8), {"a": 1}, 3]
+)
+def test_other_things_are_refused(array: object) -> None:
+    with pytest.raises(ImageError):
+        read_image(array)  # type: ignore[arg-type]
+
+
+def test_a_thumbnail_is_small() -> None:
+    made = thumbnail(Image.new("RGB", (4000, 1000), "red"))
+    assert Image.open(io.BytesIO(made)).size == (160, 40)
+    assert len(made) < 5000
+
+
+def test_dark_sixteen_bit_images_stay_dark() -> None:
+    dark = encoded(Image.fromarray(np.full((4, 4), 250, np.uint16)), "PNG")
+    assert read_image(dark).getpixel((0, 0)) == (1, 1, 1)
+
+
+def test_a_photograph_of_a_hundred_megapixels_is_read(recwarn: pytest.WarningsRecorder) -> None:
+    large = encoded(Image.new("1", (11_600, 8_700), 1), "PNG")
+    assert read_image(large, max_size=10).getpixel((5, 5)) == (255, 255, 255)
+    assert not recwarn.list

@@ -1,0 +1,26 @@
+"""Importing the package and asking for help load nothing heavy. The modules are asserted, not the time."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "lancedb", "pyarrow", "torchvision", "pytorch_metric_learning", "faiss"}
+LOADED = "import sys; print('\\n'.join(sorted({name.partition('.')[0] for name in sys.modules})))"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import conditional_image_embeddings as cie; cie.CieError, cie.ImageError, cie.similarity, dir(cie)",
+        "import conditional_image_embeddings.images, conditional_image_embeddings.settings",
+        "from conditional_image_embeddings import load",
+        "from conditional_image_embeddings.cli import main; main(['--help'], standalone_mode=False)",
+        "from conditional_image_embeddings.cli import main; main(['embed', '--help'], standalone_mode=False)",
+    ],
+)
+def test_nothing_heavy_is_imported(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{LOADED}"], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.splitlines())
+    assert "conditional_image_embeddings" in modules
+    assert not modules & HEAVY

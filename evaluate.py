@@ -16,9 +16,8 @@ def main(embedding_dir: str, setting_pattern: str, datasets_dir: str | None, deb
     \b
     Example:  uv run python evaluate.py --embedding_dir ./embeddings --setting_pattern "synthetic_cars-*"
     """
-    from conditional_image_embeddings.store import Store
-
     from conditional_image_embeddings.evaluation import evaluate, format_table
+    from conditional_image_embeddings.store import Store
 
     rows = evaluate(Store(embedding_dir, create=False), setting_pattern, metric="euclidean", datasets_dir=datasets_dir)
     click.echo(format_table(rows))

@@ -64,11 +64,10 @@ def main(
     \b
     Example:  uv run python inference.py --model_id builtin --dataset_name synthetic_cars
     """
-    from conditional_image_embeddings.embedding_job import embed
-    from conditional_image_embeddings.store import Store
-
     from conditional_image_embeddings import datasets, load
+    from conditional_image_embeddings.embedding_job import embed
     from conditional_image_embeddings.methods.embedder import Request
+    from conditional_image_embeddings.store import Store
 
     for asked, flag in (
         (generative, "--generative"),

@@ -1,9 +1,12 @@
-"""What several test files share: one small run of the demo, since it loads every model in the box."""
+"""What the test files share: no network, and one small run of the demo, since it loads every model in the box."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network, whatever is on the machine
 
 
 class Demo(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from conditional_image_embeddings.datasets.synthetic_cars import make
+from conditional_image_embeddings.lvlm.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,15 +35,6 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("datasets")
     make(directory / "synthetic_cars", images=40)
     return directory
-
-
-@pytest.mark.parametrize("module", ["conditional_image_embeddings", "conditional_image_embeddings.cli"])
-def test_the_door_is_light(module: str) -> None:
-    code = (
-        f"import sys, {module}; heavy = ['torch', 'transformers', 'lancedb', 'pyarrow', 'PIL', 'numpy'];"
-        "sys.exit(str([name for name in heavy if name in sys.modules]) if any(n in sys.modules for n in heavy) else 0)"
-    )
-    assert run("-c", code).returncode == 0
 
 
 @pytest.mark.parametrize("command", [(), ("demo",), ("embed",), ("evaluate",), ("datasets",), ("datasets", "make")])
@@ -81,6 +73,22 @@ def test_images_that_fail_are_listed_and_the_rest_is_done(cars: Path, tmp_path: 
     assert [(row["embedded"], row["already_there"], row["failed"]) for row in json.loads(again.stdout)] == [
         (0, 3, 1)
     ] * 2
+
+
+def test_a_finished_job_is_seen_without_loading_a_model(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    arguments = ["embed", "photos", "-c", "mood", "-m", "builtin", "-e", "db", "--device", "cpu", "--dtype", "float32"]
+    assert cie(*arguments, cwd=tmp_path).returncode == 0
+    code = (
+        "import sys; from conditional_image_embeddings.cli import main;"
+        f"main({arguments}, standalone_mode=False); sys.exit('torch' in sys.modules)"
+    )
+    again = run("-c", code, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "0 embedded, 1 already there" in again.stdout
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "b.png")
+    assert "1 embedded, 1 already there" in cie(*arguments, cwd=tmp_path).stdout
 
 
 def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> None:
@@ -128,3 +136,10 @@ def test_datasets(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("synthetic_cars/cars/*.png"))) == 3
     (row,) = (row for row in json.loads(cie("datasets", "list", "--json").stdout) if row["name"] == "synthetic_cars")
     assert row["aspects"] == ["car model", "car color", "background color", "viewpoint", "paint pattern"]
+
+
+def test_models_are_the_families_that_the_tests_run() -> None:
+    rows = json.loads(cie("models", "--json").stdout)
+    assert [row["name"] for row in rows][:2] == ["builtin", "builtin-clip"]
+    assert {family.title for family in FAMILIES} == {row["name"] for row in rows[2:]}
+    assert all(set(row) == {"name", "kind", "family", "exact"} for row in rows)

@@ -1,5 +1,6 @@
 """Images of every awkward kind: read the same however they come, or refused in one line that names them."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from conditional_image_embeddings import ImageError, images
@@ -153,3 +156,19 @@ def test_a_photograph_of_a_hundred_megapixels_is_read(recwarn: pytest.WarningsRe
     large = encoded(Image.new("1", (11_600, 8_700), 1), "PNG")
     assert read_image(large, max_size=10).getpixel((5, 5)) == (255, 255, 255)
     assert not recwarn.list
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA", "DDS"]),
+    st.floats(0.05, 1),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8),
+)
+def test_a_damaged_image_is_read_or_refused_never_anything_else(
+    kind: str, part: float, flips: list[tuple[int, int]]
+) -> None:
+    damaged = bytearray(encoded(Image.fromarray(PICTURE[:16, :16]), kind))
+    for place, value in flips:
+        damaged[place % len(damaged)] = value
+    with contextlib.suppress(ImageError):
+        assert read_image(bytes(damaged[: int(part * len(damaged))])).mode == "RGB"

@@ -1,6 +1,7 @@
 """The tables of the model cards, computed from the shipped half-precision files loaded as float32.
 
-    uv run python training/evaluate.py --lvlm src/conditional_image_embeddings/builtin/lvlm --clip src/conditional_image_embeddings/builtin/clip
+    B=src/conditional_image_embeddings/builtin
+    uv run python training/evaluate.py --lvlm $B/lvlm --clip $B/clip
 
 It renders the benchmark's 1,000 test frames, which include the pairs of model and colour that training left out.
 """
@@ -34,7 +35,7 @@ CALCULATOR = AccuracyCalculator(include=("mean_average_precision_at_r", "precisi
 
 
 def scores(vectors: torch.Tensor, targets: np.ndarray) -> str:
-    """MAP@R / Precision@1 of every aspect, in percent, as cells of a table; cosine: the vectors are made unit length."""
+    """MAP@R / Precision@1 of every aspect, in percent, as cells of a table; by cosine."""
     unit, cells = F.normalize(vectors.float(), dim=-1).numpy(), []
     for k in range(len(NAMES)):
         result = CALCULATOR.get_accuracy(unit, targets[:, k])
@@ -90,7 +91,8 @@ def lvlm_tables(path: Path, images: list[Image.Image], targets: np.ndarray, unse
         return 100 * float(right[where].mean())
 
     print(
-        "| words right, % | all | unseen pairs | held-out paraphrases | worst paper prompt | raw prompt |\n|---|---|---|---|---|---|"
+        "| words right, % | all | unseen pairs | held-out paraphrases | worst paper prompt | raw prompt |\n"
+        "|---|---|---|---|---|---|"
     )
     for k, name in enumerate(NAMES):
         held = [accuracy(answers(conditioned.format(text))[1], k) for text in HELD_OUT[name]]

@@ -31,9 +31,11 @@ WORDS = sorted(set(itertools.chain.from_iterable(ASPECTS.values())))
 # That of SmolVLM.
 CHAT_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
-    "{% if message['content'] is not string and message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% if message['content'] is not string and message['content'][0]['type'] == 'image' %}{{ ':' }}"
+    "{% else %}{{ ': ' }}{% endif %}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'text' %}{{ part['text'] }}{% elif part['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}{% endif %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% elif part['type'] == 'image' %}{{ '<image>' }}{% endif %}"
+    "{% endfor %}{% endif %}"
     "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 EXPANDED_IMAGE = f"{AROUND}{GLOBAL}{IMAGE * IMAGE_TOKENS}{AROUND}"  # what the processor makes of <image>
@@ -67,8 +69,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     bpe.train_from_iterator(corpus, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        unk_token="<unk>",
-        pad_token="<pad>",
+        unk_token="<unk>",  # noqa: S106
+        pad_token="<pad>",  # noqa: S106
         bos_token=BOS,
         eos_token=EOS,
         padding_side="left",

@@ -4,13 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from render_images import ASPECTS, PATCH, SIZE
+from render_images import PATCH, SIZE
 from torch import Tensor
-
-VIEWPOINT = list(ASPECTS).index("viewpoint")
-_MIRRORED = np.array(
-    [ASPECTS["viewpoint"].index({"left": "right", "right": "left"}.get(view, view)) for view in ASPECTS["viewpoint"]]
-)
 
 
 class RenderedCars:
@@ -30,7 +25,6 @@ class RenderedCars:
         half = slice(None, size // 2)
         images[half] = images[half, :, ::-1].copy()
         parts[half] = parts[half].reshape(-1, grid, grid, parts.shape[-1])[:, :, ::-1].reshape(parts[half].shape).copy()
-        labels[half, VIEWPOINT] = _MIRRORED[labels[half, VIEWPOINT]]
         order = rng.permutation(size)
         return (
             pixels(images[order]),

@@ -1,6 +1,6 @@
-"""Train the CLIP model in the box on rendered cars and captions, starting from the vision tower of the vision-language model.
+"""Train the CLIP model in the box on captions of rendered cars, starting from the other model's vision tower.
 
-    uv run python training/train_clip.py --minutes 8 --seed 0 --device cpu --data /tmp/cars --lvlm runs/lvlm/checkpoint.pt --out runs/clip
+    uv run python training/train_clip.py --minutes 8 --data /tmp/cars --lvlm runs/lvlm/checkpoint.pt --out runs/clip
 
 The same command continues an interrupted run.
 """
@@ -33,7 +33,7 @@ CHECKPOINT_SECONDS = 60
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    bpe = Tokenizer(models.BPE(unk_token="<unk>"))
+    bpe = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     bpe.decoder = decoders.ByteLevel()
     rng = np.random.default_rng(0)
@@ -51,10 +51,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        unk_token="<unk>",
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
+        unk_token="<unk>",  # noqa: S106
+        pad_token="<pad>",  # noqa: S106
+        bos_token="<bos>",  # noqa: S106
+        eos_token="<eos>",  # noqa: S106
         model_max_length=48,
     )
 
@@ -72,7 +72,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
         max_position_embeddings=48, bos_token_id=2, eos_token_id=3, pad_token_id=1, hidden_act="gelu",
     )  # fmt: skip
     vision = CLIPVisionConfig(
-        hidden_size=192, intermediate_size=768, num_hidden_layers=6, num_attention_heads=3, image_size=SIZE, patch_size=PATCH,
+        hidden_size=192, intermediate_size=768, num_hidden_layers=6, num_attention_heads=3, image_size=SIZE,
+        patch_size=PATCH,
         hidden_act="gelu_pytorch_tanh",  # that of Idefics3's tower
         layer_norm_eps=1e-6,
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
     uv run python training/train_lvlm.py --minutes 45 --seed 0 --device cpu --data /tmp/cars --out runs/lvlm
 
-First the vision tower learns alone, with heads that are thrown away: every aspect from the mean patch, and the shares of a car's
-parts in each patch. Then the whole model learns to answer prompts. The same command continues an interrupted run.
+First the vision tower learns alone, with heads that are thrown away: every aspect from the mean patch, and the shares
+of a car's parts in each patch. Then the whole model learns to answer prompts. The same command continues an
+interrupted run.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def language_loss(
 def optimizers(
     model: Idefics3ForConditionalGeneration, heads: Heads, rate: float, muon: bool
 ) -> dict[str, list[torch.optim.Optimizer]]:
-    """Those of the vision tower with its heads, and those of the rest: Muon for inner matrices, AdamW for everything else."""
+    """Those of the vision tower with its heads, and those of the rest: Muon for inner matrices, AdamW otherwise."""
     vision = [
         *model.model.vision_model.named_parameters(),
         *((f"heads.{name}", p) for name, p in heads.named_parameters()),
@@ -144,6 +145,20 @@ def optimizers(
     return result
 
 
+def continue_from(model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
+    """Take the weights of an earlier run's model; a token that its tokenizer does not know keeps its own embedding."""
+    earlier = Idefics3ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+    known = PreTrainedTokenizerFast.from_pretrained(directory).get_vocab()
+    weights = earlier.state_dict()
+    for name in ("model.text_model.embed_tokens.weight", "lm_head.weight"):
+        own = model.state_dict()[name].clone()
+        for token, row in tokenizer.get_vocab().items():
+            if token in known:
+                own[row] = weights[name][known[token]]
+        weights[name] = own
+    model.load_state_dict(weights)
+
+
 def cosine(progress: float) -> float:
     return 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0)))
 
@@ -156,6 +171,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data", type=Path, required=True, help="the output of render_images.py")
+    parser.add_argument("--init", type=Path, help="the model directory of an earlier run, to go on from")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
@@ -165,7 +181,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer).to(options.device).train()
+    model = build_model(tokenizer)
+    checkpoint = options.out / "checkpoint.pt"
+    if options.init and not checkpoint.exists():
+        continue_from(model, tokenizer, options.init)
+    model = model.to(options.device).train()
     model.set_attn_implementation("eager")  # faster than sdpa on a CPU at this size
     heads = Heads(model.config.vision_config.hidden_size).to(options.device)
     stages = optimizers(model, heads, options.rate, options.optimizer == "muon")
@@ -173,7 +193,6 @@ def main() -> None:
     dialogues = Dialogues(tokenizer)
     cars = RenderedCars(options.data)
 
-    checkpoint = options.out / "checkpoint.pt"
     step, language_step, elapsed = 0, 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=options.device, weights_only=True)

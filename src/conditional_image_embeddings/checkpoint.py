@@ -91,7 +91,7 @@ class Checkpoint:
         name = str(name)
         chosen_device = _device(device)
         chosen_dtype = _dtype(dtype, chosen_device)
-        directory = _directory(name)
+        directory = local_directory(name)
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}  # None would ask on standard input
         commit = None
         if directory is None:
@@ -231,7 +231,7 @@ def _samples(path: Path) -> Iterator[bytes]:
             yield file.read(min(SAMPLE, end - begin))
 
 
-def _directory(name: str) -> Path | None:
+def local_directory(name: str) -> Path | None:
     """The local directory that a name means; None for a hub id."""
     if name in BUILTIN:
         directory = Path(__file__).parent / "builtin" / BUILTIN[name]

@@ -6,6 +6,7 @@ failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ SHOWN_FAILURES = 10
 
 
 class Command(click.Command):
-    """A command whose errors are one line: what was wrong, where, and what to do; with its option `debug`, all of it."""
+    """A command whose errors are one line: what was wrong, where, what to do; with its option `debug`, all of it."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -111,7 +112,7 @@ def demo(output: Path, as_json: bool) -> None:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
 @click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
-@click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference implementation.")
+@click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 @click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")
 @click.option("--revision", help="The model's revision on the hub.")
@@ -146,6 +147,7 @@ def embed(
     from .embedding_job import embed as embed_source
     from .methods import load
     from .methods.embedder import Request
+    from .methods.remembered import remembered
     from .store import Store
 
     if model is None and method != "pixels":
@@ -163,8 +165,10 @@ def embed(
     if no_share:
         loading["share"] = False
     given = {name: value for name, value in loading.items() if value is not None}
-    embedder = load(model or "pixels", method=method, **given)
     store = Store(db)
+    loaded = cache(lambda: load(model or "pixels", method=method, **given))
+    known = remembered(store, model, method, request, given, loaded) if model else None
+    embedder = known or loaded()
     finish(
         [embed_source(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
         as_json,
@@ -220,6 +224,30 @@ def evaluate(db: str, pattern: str, metric: str, all_aspects: bool, datasets_dir
     click.echo(json.dumps(rows, indent=2) if as_json else format_table(rows))
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def models(as_json: bool) -> None:
+    r"""The models in the box, and the model families that the tests hold to the plain pass.
+
+    Other families work too: a loaded model is tried against plain passes, and shares what is exact.
+
+    \b
+    Example:  cie models
+    """
+    from .lvlm.families import describe
+
+    rows = describe()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    widths = [max(len(str(row[column])) for row in rows) for column in ("name", "kind", "family")]
+    for row in rows:
+        name, kind, family = (
+            row[column].ljust(w) for column, w in zip(("name", "kind", "family"), widths, strict=True)
+        )
+        click.echo(f"{name}  {kind}  {family}  {row['exact']}")
+
+
 @main.group()
 def datasets() -> None:
     """The benchmarks: what is known, what is on disk, and how to get it."""
@@ -246,7 +274,7 @@ def list_datasets(as_json: bool) -> None:
 @datasets.command("make")
 @click.argument("name", type=click.Choice(["synthetic-cars"]))
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("datasets"))
-@click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--images", type=click.IntRange(1, 1000), default=1000, show_default=True)
 def make_dataset(name: str, directory: Path, images: int) -> None:
     r"""Render a benchmark that is made rather than downloaded: synthetic-cars, the same 1,000 images everywhere.
 

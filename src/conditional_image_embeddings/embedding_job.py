@@ -27,6 +27,7 @@ from .datasets.benchmark import Benchmark
 from .errors import ImageError, ModelError
 from .images import read_image, thumbnail
 from .methods.embedder import Embedder, Request
+from .methods.remembered import Remembered
 from .settings import Setting
 from .sources import ImageSource, listing, select, text
 from .store import ImageRecord, Place, Store
@@ -61,7 +62,7 @@ class JobReport:
 def embed(
     store: Store,
     source: ImageSource,
-    embedder: Embedder,
+    embedder: Embedder | Remembered,
     request: Request,
     *,
     batch_size: int | None = None,
@@ -120,7 +121,7 @@ class _Job:
         store: Store,
         source: ImageSource,
         where: str | None,
-        embedder: Embedder,
+        embedder: Embedder | Remembered,
         request: Request,
         settings: list[list[Setting]],
     ) -> None:

@@ -29,4 +29,4 @@ def _unit(vectors: Any) -> NDArray[np.float32]:
     values = np.asarray(vectors, dtype=np.float32)
     if values.ndim not in {1, 2}:
         raise ValueError(f"expected vectors of shape (n, d) or (d,), not {values.shape}")
-    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12), dtype=np.float32)

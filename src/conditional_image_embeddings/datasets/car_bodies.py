@@ -1,7 +1,7 @@
 """The ten toy cars of the synthetic benchmark as flat-sided meshes.
 
-A body is a set of planar faces in the car's own coordinates: x runs forward, y up from the ground, z across; one unit is about a metre.
-Proportions are exaggerated so that every model can be told apart at 96 pixels from every viewpoint.
+A body is a set of planar faces in the car's own coordinates: x runs forward, y up from the ground, z across; one unit
+is about a metre. Proportions are exaggerated so that every model can be told apart at 96 pixels from every viewpoint.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Mesh:
         )
 
     def prism(self, profile: Points, part: Part, half: float, top: float | None = None, z: float = 0.0) -> None:
-        """The profile extruded to `z` +- `half` at its foot, narrowing linearly to `z` +- `top` at its highest point."""
+        """The profile extruded to `z` +- `half` at its foot, narrowing to `z` +- `top` at its highest point."""
         width = _width(profile, half, half if top is None else top)
         self.polygon([(x, y, z + width(y)) for x, y in profile], part)
         self.polygon([(x, y, z - width(y)) for x, y in reversed(profile)], part)

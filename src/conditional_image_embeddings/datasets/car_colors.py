@@ -1,7 +1,7 @@
 """Colours of the synthetic cars: the paper's rule that names an HSV triple, and triples that it names safely.
 
-The metadata of Kobs et al. (ICCV 2021) stores hue shifted by half a turn and saturation and value doubled; `(hue, sat, val)` below
-always means such a stored triple, with hue in [0, 1) and the other two in [0, 2].
+The metadata of Kobs et al. (ICCV 2021) stores hue shifted by half a turn and saturation and value doubled;
+`(hue, sat, val)` below always means such a stored triple, with hue in [0, 1) and the other two in [0, 2].
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ CSS_COLORS = {
 }
 """The 17 colour names of CSS 2.1."""
 
-# Degrees of hue, saturation, value. Only names that shading cannot turn into one another: no maroon beside red, no silver beside gray.
+# Degrees of hue, saturation, value. Only names that shading cannot turn into one another: no maroon beside red, no
+# silver beside gray.
 _RANGES = {
     "red": ((-8, 8), (0.85, 1.0), (0.80, 1.0)),
     "orange": ((32, 42), (0.85, 1.0), (0.92, 1.0)),
@@ -58,7 +59,7 @@ def rgb(hue: float, sat: float, val: float) -> tuple[float, float, float]:
 
 
 def colour_name(hue: float, sat: float, val: float) -> str:
-    """The label of a stored triple: the nearest CSS 2.1 colour name by squared RGB distance (section 4.1 of the paper)."""
+    """The label of a stored triple: the nearest CSS 2.1 name by squared RGB distance (paper, section 4.1)."""
     color = [int(255 * channel) for channel in rgb(hue, sat, val)]
     return min(CSS_COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(color, CSS_COLORS[name], strict=True)))
 

@@ -1,7 +1,7 @@
 """Renders of toy cars, by content: model, colours, viewpoint and paint pattern are chosen, the rest is left to chance.
 
-An orthographic rasteriser with a depth buffer in numpy; Pillow fills the polygons. It takes a few milliseconds an image and knows
-which part of a car every pixel shows, which the training of the builtin models uses.
+An orthographic rasteriser with a depth buffer in numpy; Pillow fills the polygons. It takes a few milliseconds an image
+and knows which part of a car every pixel shows, which the training of the builtin models uses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from .car_bodies import MODELS, PAINTED, Body, Part, build
 from .car_colors import COLORS, HSV, rgb, sample_color
 
-VIEWPOINTS = ("front", "rear", "left", "right", "above")
+VIEWPOINTS = ("front", "rear", "side", "above")
 PATTERNS = ("plain", "striped", "dotted", "checkered")
 
 _SUPERSAMPLING = 2
@@ -32,7 +32,7 @@ _PART_COLORS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What an image shows. Colours are stored triples (see `car_colors`); `seed` decides everything that has no name."""
+    """What an image shows. Colours are stored triples (see `car_colors`); `seed` decides the rest."""
 
     model: str
     color_hsv: HSV
@@ -48,7 +48,7 @@ def is_held_out(model: str, color: str) -> bool:
 
 
 def sample_scene(rng: np.random.Generator, held_out: bool = True) -> Scene:
-    """A scene whose named factors are independent and uniform, without the held-out pairs of model and colour on demand."""
+    """A scene whose named factors are independent and uniform; without the held-out pairs if so asked."""
     while True:
         model, color = str(rng.choice(MODELS)), str(rng.choice(COLORS))
         if held_out or not is_held_out(model, color):
@@ -86,7 +86,7 @@ def render_with_parts(scene: Scene, size: int = 96) -> tuple[NDArray[np.uint8], 
 
 @dataclass(frozen=True)
 class _Camera:
-    """An orthographic view: rows of `rotation` are image right, image up and towards the viewer, in the car's coordinates."""
+    """An orthographic view: `rotation` has the rows image right, image up and towards the viewer."""
 
     rotation: NDArray[np.float64]
     scale: float  # pixels a unit
@@ -98,7 +98,7 @@ class _Camera:
         yaw, pitch = rng.uniform(-10, 10), rng.uniform(8, 20)
         oblique = rng.uniform(34, 58)
         mirrored = rng.random() < 0.5
-        if viewpoint == "left" or (viewpoint == "above" and mirrored):
+        if viewpoint in ("side", "above") and mirrored:
             yaw += 180
         elif viewpoint in ("front", "rear"):
             yaw = 180 - oblique if mirrored else oblique
@@ -241,7 +241,7 @@ def _rasterise(
 def _pattern(
     name: str, points: NDArray[np.float64], axis: NDArray[np.intp], extent: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Where the contrasting paint goes: a flat pattern on each face, in the two coordinates that its normal does not point along."""
+    """Where the contrasting paint goes: flat on each face, in the two coordinates that its normal is not along."""
     period = extent * rng.uniform(0.088, 0.105)
     u = np.where(axis == 0, points[:, 2], points[:, 0]) / period + rng.random()
     v = np.where(axis == 1, points[:, 2], points[:, 1]) / period + rng.random()

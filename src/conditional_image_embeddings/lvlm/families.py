@@ -54,3 +54,27 @@ FAMILIES = (
     Family("gemma4", "Gemma 4", "gemma4", "cached", "sliding windows"),
     Family("paligemma", "PaliGemma", "paligemma", "plain", "prefix-LM: the image sees the text behind it"),
 )
+
+_IN_THE_BOX = (
+    {"name": "builtin", "kind": "in the box", "family": "idefics3", "exact": "packed"},
+    {"name": "builtin-clip", "kind": "in the box", "family": "clip", "exact": "no condition"},
+)
+
+
+def describe() -> list[dict[str, str]]:
+    """The models in the box and the families, as `cie models` prints them: `{name, kind, family, exact}`.
+
+    `exact` says how the image is shared so that vectors stay those of a plain pass.
+    """
+    return [
+        *_IN_THE_BOX,
+        *(
+            {
+                "name": family.title,
+                "kind": "image-text-to-text",
+                "family": family.model_type,
+                "exact": f"{family.sharing} ({family.why})" if family.why else family.sharing,
+            }
+            for family in FAMILIES
+        ),
+    ]

@@ -46,9 +46,10 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     find = _parameters(Checkpoint.find)
     _check_options(options, find | {"image_max_size", "positions", "share", "attn_implementation", "compile"})
     checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
-    embedder = _class_for(checkpoint, method)
-    _check_options(options, _parameters(embedder), also=find)
-    return embedder(checkpoint, **options)
+    chosen = _class_for(checkpoint, method)
+    _check_options(options, _parameters(chosen), also=find)
+    embedder: Embedder = chosen(checkpoint, **options)
+    return embedder
 
 
 def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":

@@ -31,7 +31,7 @@ class Pixels(Embedder):
     def prepare(self, image: Image.Image, request: Request) -> NDArray[np.float32]:  # noqa: ARG002
         """The shrunken image, flat."""
         small = image.resize((self.size, self.size), Image.Resampling.BOX)
-        return np.asarray(small, dtype=np.float32).reshape(-1) / 255
+        return np.asarray(small, dtype=np.float32).reshape(-1) / np.float32(255)
 
     def cost(self, prepared: NDArray[np.float32]) -> int:  # noqa: ARG002
         """One an image."""

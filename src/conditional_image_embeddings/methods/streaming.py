@@ -63,13 +63,16 @@ def stream(
 
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
 
+        def prepared_of(image: Any) -> Any:
+            return stage.prepare(read(image), request)
+
         def top_up() -> None:
             while len(ahead) < room:
                 try:
                     key, image = next(source)
                 except StopIteration:
                     return
-                ahead.append((key, pool.submit(lambda image=image: stage.prepare(read(image), request))))
+                ahead.append((key, pool.submit(prepared_of, image)))
 
         try:
             top_up()
@@ -110,7 +113,7 @@ def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None)
 def _embedded(
     stage: Stage, batch: list[tuple[Key, Any]], request: Any
 ) -> Iterator[tuple[Key, NDArray[np.float32]]]:
-    """The batch's vectors; where the accelerator's memory does not hold it, in halves, with smaller batches from then on."""
+    """The batch's vectors; in halves where the accelerator's memory is too small, and smaller batches from then on."""
     import torch
 
     vectors = None

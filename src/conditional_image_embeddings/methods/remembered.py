@@ -1,0 +1,99 @@
+"""An embedder that a store knows already: its settings are read there, and its model is loaded only if it must work.
+
+Running a finished job again then takes the time of looking, not that of loading torch and a model.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checkpoint import fingerprint, local_directory
+from ..errors import ImageError, ModelError
+from ..settings import Setting
+from .embedder import Embedder, Request
+from .streaming import Key
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+IRRELEVANT = {"share", "device", "dtype", "positions", "image_max_size"}  # to a setting, or compared with it here
+
+
+def remembered(
+    store: "Store",
+    model: str,
+    method: str | None,
+    request: Request,
+    options: Mapping[str, Any],
+    load: Callable[[], Embedder],
+) -> "Remembered | None":
+    """The embedder that made settings of this store with this local model under this request, if there is one.
+
+    None wherever only loading can tell: a model on the hub (whose commit may have moved), a machine with a GPU and no
+    dtype given (whose default depends on it), an option that is not in a setting's own words.
+    """
+    dtype = options.get("dtype") or (None if _has_gpu() else "float32")
+    directory = local_directory(model)
+    if directory is None or dtype is None or options.get("device") not in {None, "cpu"}:
+        return None
+    if any(value for name, value in options.items() if name not in IRRELEVANT):
+        return None
+    wanted = {
+        "model": model,
+        "revision": fingerprint(directory),
+        "dtype": dtype,
+        "image_max_size": options.get("image_max_size", 700),
+        "extra": {},
+    }
+    for_a_prompt = {
+        "prompt_type": request.prompt_type,
+        "token": request.token,
+        "embedding_source": request.embedding_source,
+        "positions": options.get("positions", "native"),
+    }
+    known: dict[tuple[str | None, int | None], Setting] = {}
+    for setting in store.settings():
+        if method in {None, setting.method} and all(getattr(setting, name) == value for name, value in wanted.items()):
+            if setting.prompt_type is None:  # a method without a prompt
+                known[None, -1] = setting
+            elif all(getattr(setting, name) == value for name, value in for_a_prompt.items()):
+                known[setting.condition, setting.layer] = setting
+    if not all((condition, layer) in known for condition in request.conditions for layer in request.layers):
+        return None
+    return Remembered(known, load)
+
+
+def _has_gpu() -> bool:
+    """Whether there may be an accelerator: asked without torch, so generously."""
+    return sys.platform == "darwin" or any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()
+
+
+class Remembered:
+    """Stands in for an embedder in a job, until an image has to be embedded."""
+
+    def __init__(self, known: Mapping[tuple[str | None, int | None], Setting], load: Callable[[], Embedder]) -> None:
+        first = next(iter(known.values()))
+        self.model = first.model
+        self.image_max_size = first.image_max_size
+        self._known, self._load = known, load
+
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+        return [
+            [replace(self._known[condition, layer], dataset=dataset, source=source) for layer in request.layers]
+            for condition in request.conditions
+        ]
+
+    def stream(
+        self, images: Iterable[tuple[Key, Any]], request: Request, **options: Any
+    ) -> Iterator[tuple[Key, NDArray[np.float32] | ImageError]]:
+        embedder = self._load()
+        if embedder.settings(request, dataset="") != self.settings(request, dataset=""):
+            raise ModelError(
+                f"{self.model} does not load as it did when this database was made: choose another with -e"
+            )
+        return embedder.stream(images, request, **options)

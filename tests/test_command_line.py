@@ -91,6 +91,13 @@ def test_a_finished_job_is_seen_without_loading_a_model(tmp_path: Path) -> None:
     assert "1 embedded, 1 already there" in cie(*arguments, cwd=tmp_path).stdout
 
 
+def test_pixels_need_no_model(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for chosen in ("-m", "--method"):
+        done = cie("embed", "a.png", chosen, "pixels", "-e", f"db{chosen}", cwd=tmp_path)
+        assert "1 embedded" in done.stdout, done.stderr
+
+
 def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")

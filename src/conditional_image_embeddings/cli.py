@@ -162,9 +162,9 @@ def embed(
         embedding_source=embedding_source,
     )
     found = image_sources.find(sources)
+    given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
     if no_share:
-        loading["share"] = False
-    given = {name: value for name, value in loading.items() if value is not None}
+        given["share"] = False
     store = Store(db)
     loaded = cache(lambda: load(model or "pixels", method=method, **given))
     known = remembered(store, model, method, request, given, loaded) if model else None

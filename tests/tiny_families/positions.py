@@ -1,0 +1,106 @@
+"""Positions in three dimensions: Qwen, GLM and their relatives."""
+
+from typing import Any
+
+import transformers as tf
+from tiny_models import token_ids, tokenizer
+
+from tiny_families.parts import GLM, HIDDEN, MROPE, PIXELS, QWEN, Built, family, text
+
+
+def qwen_tokenizer() -> Any:
+    return tokenizer("<|vision_start|><|image_pad|><|vision_end|>", QWEN)
+
+
+def qwen_vision(**more: Any) -> dict[str, Any]:
+    sizes = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 14}
+    return {**sizes, "out_hidden_size": HIDDEN, "spatial_merge_size": 2, **more}
+
+
+def qwen_processor(kind: Any, video: Any, tok: Any) -> Any:
+    return kind(tf.Qwen2VLImageProcessor(size=PIXELS), tok, video(), tok.chat_template)
+
+
+@family
+def qwen2_vl() -> Built:
+    tok = qwen_tokenizer()
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": HIDDEN, "num_heads": 2, "patch_size": 14, "mlp_ratio": 2}
+    config = tf.Qwen2VLConfig(
+        text_config=text(tok, rope_parameters=dict(MROPE)), vision_config=vision, **token_ids(tok, QWEN)
+    )
+    return config, qwen_processor(tf.Qwen2VLProcessor, tf.Qwen2VLVideoProcessor, tok)
+
+
+@family
+def qwen2_5_vl(**more: Any) -> Built:
+    tok = qwen_tokenizer()
+    config = tf.Qwen2_5_VLConfig(
+        text_config=text(tok, rope_parameters=dict(MROPE), **more),
+        vision_config=qwen_vision(window_size=56, fullatt_block_indexes=[1]),
+        **token_ids(tok, QWEN),
+    )
+    return config, qwen_processor(tf.Qwen2_5_VLProcessor, tf.Qwen2VLVideoProcessor, tok)
+
+
+@family
+def qwen2_5_vl_sliding() -> Built:
+    return qwen2_5_vl(use_sliding_window=True, sliding_window=8, max_window_layers=2)
+
+
+@family
+def qwen3_vl(config_class: Any = tf.Qwen3VLConfig, **more: Any) -> Built:
+    tok = qwen_tokenizer()
+    config = config_class(
+        text_config=text(tok, head_dim=8, rope_parameters={**MROPE, "mrope_interleaved": True}, **more),
+        vision_config=qwen_vision(deepstack_visual_indexes=[0, 1], num_position_embeddings=64),
+        **token_ids(tok, QWEN),
+    )
+    return config, qwen_processor(tf.Qwen3VLProcessor, tf.Qwen3VLVideoProcessor, tok)
+
+
+@family
+def qwen3_vl_moe() -> Built:
+    return qwen3_vl(tf.Qwen3VLMoeConfig, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
+
+
+@family
+def qwen3_5(config_class: Any = tf.Qwen3_5Config, **more: Any) -> Built:
+    """Every other layer carries a state (gated delta rule) instead of attending."""
+    tok = qwen_tokenizer()
+    linear = {"key_head_dim": 8, "value_head_dim": 8, "num_key_heads": 2, "num_value_heads": 4}
+    config = config_class(
+        text_config=text(
+            tok,
+            head_dim=8,
+            layer_types=["linear_attention", "full_attention"] * 2,
+            rope_parameters={**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
+            **{f"linear_{key}": value for key, value in linear.items()},
+            **more,
+        ),
+        vision_config=qwen_vision(num_position_embeddings=64),
+        **token_ids(tok, QWEN),
+    )
+    return config, qwen_processor(tf.Qwen3VLProcessor, tf.Qwen3VLVideoProcessor, tok)
+
+
+@family
+def qwen3_5_moe() -> Built:
+    experts = {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+    return qwen3_5(tf.Qwen3_5MoeConfig, num_experts=4, num_experts_per_tok=2, **experts)
+
+
+@family
+def glm4v(config_class: Any = tf.Glm4vConfig, **more: Any) -> Built:
+    tok = tokenizer("<|begin_of_image|><|image|><|end_of_image|>", GLM)
+    config = config_class(
+        text_config=text(tok, rope_parameters={**MROPE, "partial_rotary_factor": 1.0}, **more),
+        vision_config=qwen_vision(image_size=56),
+        **token_ids(tok, GLM),
+    )
+    images = tf.Glm4vImageProcessor(size=PIXELS)
+    return config, tf.Glm4vProcessor(images, tok, tf.Glm4vVideoProcessor(), tok.chat_template)
+
+
+@family
+def glm_ocr() -> Built:
+    return glm4v(tf.GlmOcrConfig, head_dim=8)

@@ -1,7 +1,5 @@
 """Gemma: windows, image tokens that see each other, prefix-LM."""
 
-from typing import Any
-
 import transformers as tf
 from tiny_models import token_id, token_ids, tokenizer
 
@@ -82,3 +80,37 @@ def paligemma() -> Built:
         projection_dim=HIDDEN,
     )
     return config, processor
+
+
+@family
+def gemma4_unified() -> Built:
+    named = {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "video_token": "<|video|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+    }
+    tok = tokenizer("<|image|>", {**named, "eoa_token": "<audio|>"})
+    config = tf.Gemma4UnifiedConfig(
+        text_config=text(tok, head_dim=8, global_head_dim=8, use_bidirectional_attention="vision", **WINDOWS),
+        vision_config={
+            "patch_size": 14,
+            "pooling_kernel_size": 2,
+            "mm_embed_dim": 32,
+            "mm_posemb_size": 64,
+            "output_proj_dims": HIDDEN,
+        },
+        audio_config=None,
+        eoa_token_index=token_id(tok, "<audio|>"),
+        **token_ids(tok, named),
+    )
+    images = tf.Gemma4UnifiedImageProcessor(patch_size=14, max_soft_tokens=70, pooling_kernel_size=2)
+    return config, tf.Gemma4UnifiedProcessor(
+        tf.Gemma4UnifiedAudioFeatureExtractor(),
+        images,
+        tok,
+        tf.Gemma4UnifiedVideoProcessor(),
+        chat_template=tok.chat_template,
+    )

@@ -34,6 +34,7 @@ VISION: dict[str, Any] = {
     "image_size": 56,
     "patch_size": 14,
 }
+FREE_SIZE = {key: value for key, value in VISION.items() if key != "image_size"}
 SIGLIP = {**VISION, "model_type": "siglip_vision_model", "vision_use_head": False}
 CLIP = {**VISION, "model_type": "clip_vision_model"}
 SQUARE = {"height": 56, "width": 56}
@@ -41,6 +42,15 @@ WINDOWS = {"sliding_window": 12, "layer_types": ["sliding_attention", "full_atte
 MROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 PIXELS = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 24}
+MLA = {
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "num_key_value_heads": 4,
+}
+EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1}
 
 IMAGE = {"image_token": "<image>"}
 QWEN = {

@@ -1,4 +1,4 @@
-"""Positions in three dimensions: Qwen, GLM and their relatives."""
+"""Positions in three dimensions: Qwen and GLM."""
 
 from typing import Any
 
@@ -63,20 +63,23 @@ def qwen3_vl_moe() -> Built:
     return qwen3_vl(tf.Qwen3VLMoeConfig, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
 
 
+def hybrid_text(tok: Any, **more: Any) -> dict[str, Any]:
+    """Every other layer carries a state (gated delta rule) instead of attending."""
+    linear = {"key_head_dim": 8, "value_head_dim": 8, "num_key_heads": 2, "num_value_heads": 4}
+    return text(
+        tok,
+        head_dim=8,
+        rope_parameters={**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
+        **{f"linear_{key}": value for key, value in linear.items()},
+        **{"layer_types": ["linear_attention", "full_attention"] * 2, **more},
+    )
+
+
 @family
 def qwen3_5(config_class: Any = tf.Qwen3_5Config, **more: Any) -> Built:
-    """Every other layer carries a state (gated delta rule) instead of attending."""
     tok = qwen_tokenizer()
-    linear = {"key_head_dim": 8, "value_head_dim": 8, "num_key_heads": 2, "num_value_heads": 4}
     config = config_class(
-        text_config=text(
-            tok,
-            head_dim=8,
-            layer_types=["linear_attention", "full_attention"] * 2,
-            rope_parameters={**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
-            **{f"linear_{key}": value for key, value in linear.items()},
-            **more,
-        ),
+        text_config=hybrid_text(tok, **more),
         vision_config=qwen_vision(num_position_embeddings=64),
         **token_ids(tok, QWEN),
     )
@@ -104,3 +107,67 @@ def glm4v(config_class: Any = tf.Glm4vConfig, **more: Any) -> Built:
 @family
 def glm_ocr() -> Built:
     return glm4v(tf.GlmOcrConfig, head_dim=8)
+
+
+@family
+def glm4v_moe() -> Built:
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    return glm4v(tf.Glm4vMoeConfig, head_dim=8, **experts)
+
+
+@family
+def glm46v() -> Built:
+    config, processor = glm4v()
+    text_config, vision_config = config.text_config.to_dict(), config.vision_config.to_dict()
+    tok = processor.tokenizer
+    config = tf.Glm46VConfig(text_config=text_config, vision_config=vision_config, **token_ids(tok, GLM))
+    images = tf.Glm46VImageProcessor(size=PIXELS)
+    return config, tf.Glm46VProcessor(images, tok, tf.Glm46VVideoProcessor(), tok.chat_template)
+
+
+@family
+def qwen2_5_omni_thinker() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.Qwen2_5OmniThinkerConfig(
+        text_config=text(tok, rope_parameters=dict(MROPE)),
+        vision_config=qwen_vision(window_size=56, fullatt_block_indexes=[1]),
+        audio_config={
+            "d_model": 16,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 16,
+            "output_dim": HIDDEN,
+        },
+        image_token_index=tok.image_token_id,
+        video_token_index=tok.video_token_id,
+        vision_start_token_id=tok.vision_start_token_id,
+        vision_end_token_id=tok.vision_end_token_id,
+    )
+    return config, qwen_processor(tf.Qwen2_5_VLProcessor, tf.Qwen2VLVideoProcessor, tok)
+
+
+@family
+def qwen3_omni_moe_thinker() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.Qwen3OmniMoeThinkerConfig(
+        text_config=text(
+            tok,
+            head_dim=8,
+            rope_parameters={**MROPE, "mrope_interleaved": True},
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=32,
+        ),
+        vision_config=qwen_vision(deepstack_visual_indexes=[0, 1], num_position_embeddings=64),
+        audio_config={
+            "d_model": 16,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 16,
+            "output_dim": HIDDEN,
+        },
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        vision_start_token_id=tok.vision_start_token_id,
+    )
+    return config, qwen_processor(tf.Qwen3VLProcessor, tf.Qwen3VLVideoProcessor, tok)

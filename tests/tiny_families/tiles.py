@@ -1,4 +1,4 @@
-"""Tiles, each a square image: Idefics, LLaVA and their relatives."""
+"""Square images, whole or cut into tiles: Idefics, LLaVA and their relatives."""
 
 from typing import Any
 

@@ -60,19 +60,21 @@ class LVLM:
 
     def image_positions(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """The model's own positions of one unpadded prompt, (3, tokens)."""
+        inputs = inputs | {"attention_mask": torch.ones_like(inputs["input_ids"])}
         wanted = inspect.signature(self._base.get_rope_index).parameters
         positions, _ = self._base.get_rope_index(**{key: value for key, value in inputs.items() if key in wanted})
         return torch.as_tensor(positions[:, 0])
 
     @property
-    def attends_fully(self) -> bool:
-        """Whether every layer attends to all that is before a token: no windows, chunks or carried states."""
+    def layer_kinds(self) -> set[str]:
+        """What the layers do, in transformers' words: "full_attention", "sliding_attention", "linear_attention" ..."""
         config = self.decoder.config
-        kinds = getattr(config, "layer_types", None)
-        if kinds:
-            return set(kinds) == {"full_attention"}
-        window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
-        return not window and not getattr(config, "attention_chunk_size", None)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if not kinds:
+            window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
+            chunks = getattr(config, "attention_chunk_size", None)
+            kinds = {"sliding_attention" if window else "chunked_attention" if chunks else "full_attention"}
+        return kinds | ({"indexed_attention"} if getattr(config, "index_topk", None) else set())
 
     def layer_index(self, layer: int) -> int:
         """From an index into the tuple of hidden states, which may be negative, to 0 ... number of layers.
@@ -108,7 +110,7 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name} has no processor for images and text: DIOR needs an image-text-to-text model")
-    decoder = _decoder(model)
+    decoder, layers = _decoder(name, model)
     image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
     parameters = inspect.signature(model.forward).parameters
     return LVLM(
@@ -117,25 +119,24 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         processor=processor,
         tokenizer=tokenizer,
         decoder=decoder,
-        layers=_layers(name, decoder),
+        layers=layers,
         image_token=image_token,
         image_token_id=image_token_id,
         cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
     )
 
 
-def _decoder(model: Any) -> nn.Module:
+def _decoder(name: str, model: Any) -> tuple[nn.Module, nn.ModuleList]:
+    """The language model without its head, and its layers."""
     decoder = model.get_decoder()
     while decoder.get_decoder() is not decoder:  # a language model with its own head inside
         decoder = decoder.get_decoder()
-    return decoder  # type: ignore[no-any-return]
-
-
-def _layers(name: str, decoder: nn.Module) -> nn.ModuleList:
     count = getattr(decoder.config, "num_hidden_layers", None)
-    for child in decoder.children():
-        if isinstance(child, nn.ModuleList) and len(child) == count:
-            return child
+    for module in decoder.modules():  # the decoder itself first; Llama 4's is one level deeper than it says
+        if getattr(module, "config", None) is decoder.config:
+            for child in module.children():
+                if isinstance(child, nn.ModuleList) and len(child) == count:
+                    return module, child
     raise ModelError(f"{name}: no list of {count} decoder layers found in {type(decoder).__name__}")
 
 

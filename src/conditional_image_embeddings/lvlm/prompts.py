@@ -88,7 +88,10 @@ class PromptMaker:
         )
 
     def _process(self, image: Image.Image, text: str) -> tuple[Inputs, dict[str, Tensor]]:
-        outputs = self.lvlm.processor(text=[text], images=[image], padding=False, return_tensors="pt")
+        processor = self.lvlm.processor
+        # Some return what the model needs for its positions only when asked.
+        types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
+        outputs = processor(text=[text], images=[image], padding=False, return_tensors="pt", **types)
         ids = outputs["input_ids"]
         tokens, image_inputs = {}, {}
         for key, value in outputs.items():

@@ -25,7 +25,12 @@ RUNS: dict[str, Run] = {
     "packed": packed.embed,
     "cached": cached.embed,
     "plain": plain.embed,
-    "one by one": plain.embed_one_by_one,
+}
+# Layers that padding before or behind a token does not change. Others (an indexer that picks the best keys, sparse
+# blocks) may look exact on short prompts and not be on long ones: there every prompt is a pass of its own.
+PADDED = {
+    *("full_attention", "sliding_attention", "chunked_attention"),
+    *("linear_attention", "conv", "hybrid", "hybrid_sliding"),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 8e-2}  # of the largest value of a hidden state
 SIZES = ((112, 80), (64, 128))  # two shapes, so that a batch is padded
@@ -42,19 +47,34 @@ class Choice:
         name: The way taken, a key of `RUNS`.
         differences: What was tried.
         caches: Whether `cached` is exact too: what is generated behind a prompt can then share its prefix.
+        together: Whether several images can be in one pass. Some vision towers mix them up, or see their padding.
     """
 
     name: str
     differences: dict[str, float]
     caches: bool = False
-
-    @property
-    def run(self) -> Run:
-        return RUNS[self.name]
+    together: bool = True
 
     @property
     def shares(self) -> bool:
-        return self.name in {"packed", "cached"}
+        return self.name != "plain"
+
+    def run(self, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
+        """Hidden states (images, K, layers, d) of one token of each prompt, the way chosen."""
+        way = RUNS[self.name]
+        return self.in_parts(batch, lambda part: way(lvlm, part, layers, token), share=self.shares)
+
+    def in_parts(
+        self, batch: Sequence[Prepared], run: Callable[[Sequence[Prepared]], Tensor], *, share: bool
+    ) -> Tensor:
+        """Results (images, K, ...) of `run` on the whole batch, or on one image (one prompt, unless `share`) a pass."""
+        if self.together:
+            return run(batch)
+        parts = (
+            [[prepared] for prepared in batch] if share else [[one] for prepared in batch for one in prepared.singles()]
+        )
+        results = torch.cat([run(part) for part in parts])
+        return results.reshape(len(batch), -1, *results.shape[2:])
 
 
 def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> Choice:
@@ -66,24 +86,39 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> C
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
         reference = plain.embed_one_by_one(lvlm, judges, layers, -1)
-        differences = {
-            name: _difference(RUNS[name], lvlm, batch, layers, reference)
-            for name in _candidates(lvlm, batch, share=share)
-        }
-    exact = [name for name, difference in differences.items() if difference <= TOLERANCE[lvlm.dtype]]
-    choice = Choice(exact[0] if exact else "one by one", differences, caches="cached" in exact)
+        choice = _best(lvlm, batch, layers, reference, _candidates(lvlm, batch, share=share))
     if share and not choice.shares:
         logger.warning("%s: sharing the image is not exact, so each condition is a plain pass", lvlm.name)
-    logger.info("%s runs %s; largest differences from single plain passes: %s", lvlm.name, choice.name, differences)
+    logger.info("%s runs %s", lvlm.name, choice)
     return choice
 
 
+def _best(
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], reference: Tensor, candidates: Sequence[str]
+) -> Choice:
+    """The first candidate that is exact, on all images at once if it can be, else on one a pass."""
+    for together in (True, False):
+        differences = {
+            name: _difference(Choice(name, {}, together=together), lvlm, batch, layers, reference)
+            for name in candidates
+        }
+        exact = [name for name, difference in differences.items() if difference <= TOLERANCE[lvlm.dtype]]
+        choice = Choice(exact[0] if exact else "plain", differences, "cached" in exact, together)
+        if "plain" in exact and (choice.shares or len(candidates) == 1):
+            return choice
+        if together:
+            plain_batches = "plain" in exact
+    return choice if choice.shares else replace(choice, together=plain_batches)
+
+
 def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[str]:
-    """From the fastest on. What small prompts do not show must be known beforehand: windows."""
+    """From the fastest on. What small prompts do not show must be known beforehand: windows, keys picked by score."""
     inside = all(prepared.image_end <= prepared.prefix for prepared in batch)
+    if not lvlm.layer_kinds <= PADDED:
+        return []
     if not share or not inside or _looks_ahead(lvlm, batch[0]):
         return ["plain"]
-    return ["packed", "cached", "plain"] if lvlm.attends_fully else ["cached", "plain"]
+    return ["packed", "cached", "plain"] if lvlm.layer_kinds == {"full_attention"} else ["cached", "plain"]
 
 
 def _looks_ahead(lvlm: LVLM, prepared: Prepared) -> bool:
@@ -102,12 +137,14 @@ def _looks_ahead(lvlm: LVLM, prepared: Prepared) -> bool:
     return float((before - after).abs().max()) > 1e-3 * float(before.abs().max())
 
 
-def _difference(way: Run, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], reference: Tensor) -> float:
+def _difference(
+    choice: Choice, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], reference: Tensor
+) -> float:
     try:
-        states = way(lvlm, batch, layers, -1)
+        states = choice.run(lvlm, batch, layers, -1)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
         # A family whose code does not take a mask, a cache or positions from outside refuses in ways of its own.
-        logger.info("%s: %s does not run: %s", lvlm.name, way.__module__, error)
+        logger.info("%s: %s does not run: %s", lvlm.name, choice.name, error)
         return float("inf")
     every_layer = (0, 1, 3)
     return float(((states - reference).abs().amax(every_layer) / reference.abs().amax(every_layer)).max())

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
@@ -96,12 +97,20 @@ class DIOR(Embedder):
         shares = self.shares(batch, request.token)
         with torch.inference_mode():
             if request.embedding_source == "input_last":
-                run = self.choice.run if shares or not self.choice.shares else plain.embed
-                states = run(self.lvlm, batch, layers, request.token)
+                way = self_check.RUNS[self.choice.name] if shares else plain.embed
+
+                def run(part: Sequence[Prepared]) -> Tensor:
+                    return way(self.lvlm, part, layers, request.token)
+
             else:
                 new_tokens = 1 if request.embedding_source == "first_output" else request.max_new_tokens
                 sampling = generation.Sampling(new_tokens, request.do_sample, request.temperature)
-                states = generation.embed(self.lvlm, batch, layers, sampling, share=shares and self.choice.caches)
+                shares = shares and self.choice.caches
+
+                def run(part: Sequence[Prepared]) -> Tensor:
+                    return generation.embed(self.lvlm, part, layers, sampling, share=shares)
+
+            states = self.choice.in_parts(batch, run, share=shares)
             return np.asarray(states.float().cpu().numpy())
 
     def shares(self, batch: Sequence[Prepared], token: int) -> bool:
@@ -204,7 +213,10 @@ class _Words:
     def embed(self, batch: Sequence[Prepared], request: Request) -> NDArray[np.float32]:
         """Token ids (exact in float32) and probabilities, (images, K, k, 2)."""
         with torch.inference_mode():
-            shares = self.embedder.choice.caches and self.embedder.shares(batch, request.token)
-            logits = generation.first_logits(self.embedder.lvlm, batch, share=shares)
+            lvlm, choice = self.embedder.lvlm, self.embedder.choice
+            shares = choice.caches and self.embedder.shares(batch, request.token)
+            logits = choice.in_parts(
+                batch, lambda part: generation.first_logits(lvlm, part, share=shares), share=shares
+            )
             best = logits.float().softmax(-1).topk(min(self.k, logits.shape[-1]))
             return np.asarray(torch.stack([best.indices.float(), best.values], dim=-1).cpu().numpy())

@@ -1,0 +1,324 @@
+"""Images in their own shape: patches merged two by two, after Qwen, and Pixtral, SigLIP 2 and MoonViT towers."""
+
+import transformers as tf
+from tiny_models import token_id, token_ids, tokenizer
+
+from tiny_families.parts import (
+    EXPERTS,
+    FREE_SIZE,
+    GLM,
+    HIDDEN,
+    IMAGE,
+    MLA,
+    MROPE,
+    PIXELS,
+    QWEN,
+    ROPE,
+    SIGLIP,
+    VISION,
+    WINDOWS,
+    Built,
+    family,
+    text,
+)
+from tiny_families.positions import qwen_processor, qwen_tokenizer, qwen_vision
+
+
+@family
+def mistral3() -> Built:
+    tok = tokenizer("[IMG]", {"image_token": "[IMG]", "break_token": "[IMG_BREAK]", "end_token": "[IMG_END]"})
+    config = tf.Mistral3Config(
+        text_config=tf.MistralConfig(**text(tok), head_dim=8, sliding_window=None),
+        vision_config={**VISION, "model_type": "pixtral", "image_size": 112, "head_dim": 16},
+        image_token_index=token_id(tok, "[IMG]"),
+        spatial_merge_size=2,
+    )
+    images = tf.PixtralImageProcessor(patch_size={"height": 28, "width": 28}, size={"longest_edge": 112})
+    return config, tf.PixtralProcessor(
+        images, tok, patch_size=14, spatial_merge_size=2, chat_template=tok.chat_template
+    )
+
+
+@family
+def lfm2_vl() -> Built:
+    """Every other layer is a convolution over the last three tokens."""
+    named = {"image_start_token": "<|image_start|>", "image_end_token": "<|image_end|>"}
+    tok = tokenizer("<image>", {**IMAGE, **named, "image_thumbnail_token": "<|img_thumbnail|>"})
+    convolution = {"layer_types": ["conv", "full_attention"] * 2, "conv_L_cache": 3, "block_auto_adjust_ff_dim": False}
+    vision = {key: value for key, value in SIGLIP.items() if key != "image_size"}
+    config = tf.Lfm2VlConfig(
+        text_config=text(tok, model_type="lfm2", **convolution),
+        vision_config={**vision, "model_type": "siglip2_vision_model", "num_patches": 16},
+        image_token_id=token_id(tok, "<image>"),
+        projector_hidden_size=48,
+        downsample_factor=2,
+    )
+    limits = {"min_image_tokens": 2, "max_image_tokens": 8, "min_tiles": 1, "max_tiles": 4}
+    images = tf.Lfm2VlImageProcessor(tile_size=56, encoder_patch_size=14, do_image_splitting=False, **limits)
+    return config, tf.Lfm2VlProcessor(images, tok, chat_template=tok.chat_template)
+
+
+@family
+def lighton_ocr() -> Built:
+    named = {"image_token": "<|image_pad|>", "image_break_token": "<|break|>", "image_end_token": "<|end|>"}
+    tok = tokenizer("<|image_pad|>", named)
+    config = tf.LightOnOcrConfig(
+        text_config=tf.Qwen3Config(**text(tok, head_dim=8)),
+        vision_config={**VISION, "model_type": "pixtral", "image_size": 112, "head_dim": 16},
+        image_token_id=tok.image_token_id,
+    )
+    images = tf.PixtralImageProcessor(patch_size={"height": 28, "width": 28}, size={"longest_edge": 112})
+    return config, tf.LightOnOcrProcessor(images, tok, patch_size=14, chat_template=tok.chat_template)
+
+
+@family
+def mistral_large4() -> Built:
+    tok = tokenizer("[IMG]", {"image_token": "[IMG]", "break_token": "[IMG_BREAK]", "end_token": "[IMG_END]"})
+    config = tf.MistralLarge4Config(
+        text_config=text(
+            tok,
+            head_dim=8,
+            index_topk=8,
+            index_head_dim=16,
+            index_n_heads=2,
+            rope_parameters=dict(ROPE),
+            **{k: v for k, v in MLA.items() if k != "q_lora_rank"},
+            **EXPERTS,
+        ),
+        vision_config={**VISION, "model_type": "pixtral", "image_size": 112, "head_dim": 16},
+        image_token_index=token_id(tok, "[IMG]"),
+        spatial_merge_size=2,
+    )
+    images = tf.PixtralImageProcessor(patch_size={"height": 28, "width": 28}, size={"longest_edge": 112})
+    return config, tf.PixtralProcessor(
+        images, tok, patch_size=14, spatial_merge_size=2, chat_template=tok.chat_template
+    )
+
+
+@family
+def paddleocr_vl() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.PaddleOCRVLConfig(
+        text_config=text(tok, head_dim=8, rope_parameters=dict(MROPE)),
+        vision_config=dict(VISION),
+        **token_ids(tok, QWEN),
+    )
+    images = tf.PaddleOCRVLImageProcessor(size=PIXELS)
+    return config, tf.PaddleOCRVLProcessor(images, tok, tok.chat_template)
+
+
+@family
+def video_llama_3() -> Built:
+    tok = tokenizer("<image>", {"image_token": "<image>", "video_token": "<video>"})
+    config = tf.VideoLlama3Config(
+        text_config=tf.Qwen2Config(**text(tok)),
+        vision_config=dict(FREE_SIZE),
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+    )
+    images = tf.VideoLlama3ImageProcessor(patch_size=14, size=PIXELS, merge_size=2)
+    return config, tf.VideoLlama3Processor(images, tok, tf.VideoLlama3VideoProcessor(), tok.chat_template)
+
+
+@family
+def ernie4_5_vl_moe() -> Built:
+    """Experts of their own for image tokens and for text tokens."""
+    tok = tokenizer("<|begin_of_image|><|image|><|end_of_image|>", GLM)
+    config = tf.Ernie4_5_VLMoeConfig(
+        text_config=text(
+            tok,
+            moe_intermediate_size=[32, 24],
+            moe_k=2,
+            moe_num_experts=4,
+            mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+            rope_parameters={**MROPE, "mrope_section": [1, 1, 2]},
+        ),
+        vision_config=qwen_vision(),
+        **token_ids(tok, GLM),
+    )
+    images = tf.Ernie4_5_VLMoeImageProcessor(size=PIXELS)
+    videos = tf.Ernie4_5_VLMoeVideoProcessor(draw_on_frames=False)  # drawing wants a font
+    return config, tf.Ernie4_5_VLMoeProcessor(images, tok, videos, tok.chat_template)
+
+
+@family
+def exaone4_5() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.Exaone4_5_Config(
+        text_config=tf.Exaone4Config(**text(tok, sliding_window=8, sliding_window_pattern=2)),
+        vision_config=qwen_vision(window_size=56, fullatt_block_indexes=[1], num_key_value_heads=2),
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+    )
+    return config, qwen_processor(tf.Exaone4_5_Processor, tf.Qwen2VLVideoProcessor, tok)
+
+
+@family
+def hyperclovax_vision_v2() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.HyperCLOVAXVisionV2Config(
+        text_config=text(tok, model_type="hyperclovax", rope_parameters=dict(ROPE)),
+        vision_config=qwen_vision(model_type="qwen2_5_vl_vision", window_size=56, fullatt_block_indexes=[1]),
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+    )
+    return config, qwen_processor(tf.HyperCLOVAXVisionV2Processor, tf.Qwen2VLVideoProcessor, tok)
+
+
+@family
+def cosmos3_edge() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.Cosmos3EdgeConfig(
+        text_config=text(tok, head_dim=8, rope_parameters=dict(MROPE)),
+        vision_config={**FREE_SIZE, "num_patches": 16},
+        projector_hidden_size=48,
+        **token_ids(tok, QWEN),
+    )
+    images = tf.Cosmos3EdgeImageProcessor(patch_size=14, size=PIXELS)
+    return config, tf.Cosmos3EdgeProcessor(images, tok, tf.Cosmos3EdgeVideoProcessor(), tok.chat_template)
+
+
+@family
+def cohere_compass() -> Built:
+    named = {name: token.upper() for name, token in QWEN.items()}
+    tok = tokenizer("<|VISION_START|><|IMAGE_PAD|><|VISION_END|>", named)
+    config = tf.CohereCompassConfig(
+        text_config=text(
+            tok, rope_parameters=dict.fromkeys(WINDOWS["layer_types"], ROPE), **{**WINDOWS, "sliding_window": 8}
+        ),
+        vision_config=qwen_vision(deepstack_visual_indexes=[0, 1], num_position_embeddings=64),
+        **token_ids(tok, named),
+    )
+    images = tf.CohereCompassImageProcessor(patch_size=14, size=PIXELS)
+    return config, tf.CohereCompassProcessor(images, tok, tf.CohereCompassVideoProcessor(), tok.chat_template)
+
+
+@family
+def hunyuan_vl() -> Built:
+    named = {"image_token": "<image>", "image_start_token": "<img>", "image_end_token": "</img>"}
+    tok = tokenizer("<img><image></img>", named)
+    config = tf.HunYuanVLConfig(
+        text_config=text(tok, head_dim=8, rope_parameters={**ROPE, "mrope_section": [1, 1, 1, 1]}),
+        vision_config={**FREE_SIZE, "out_hidden_size": HIDDEN, "text_hidden_size": HIDDEN, "max_image_size": 112},
+        image_token_id=tok.image_token_id,
+        im_start_id=tok.image_start_token_id,
+        im_end_id=tok.image_end_token_id,
+    )
+    images = tf.HunYuanVLImageProcessor(patch_size=14, size=PIXELS)
+    return config, tf.HunYuanVLProcessor(images, tok, tok.chat_template)
+
+
+@family
+def lfm3_vl() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.Lfm3VlConfig(
+        text_config=text(tok, model_type="lfm3", head_dim=8, layer_types=["conv", "full_attention"] * 2),
+        vision_config={**FREE_SIZE, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"]},
+        projector_hidden_size=48,
+        **token_ids(tok, QWEN),
+    )
+    return config, qwen_processor(tf.Lfm3VlProcessor, tf.Qwen2VLVideoProcessor, tok)
+
+
+@family
+def kimi_k25() -> Built:
+    named = {**QWEN, "image_token": "<|media_pad|>"}
+    tok = tokenizer("<|vision_start|><|media_pad|><|vision_end|>", named)
+    config = tf.Kimi_K25Config(
+        text_config=text(
+            tok, model_type="deepseek_v3", n_group=1, topk_group=1, first_k_dense_replace=1, **MLA, **EXPERTS
+        ),
+        vision_config={**FREE_SIZE, "pos_emb_height": 8, "pos_emb_width": 8},
+        projection_hidden_size=HIDDEN,
+        **token_ids(tok, named),
+    )
+    images = tf.Kimi_K25ImageProcessor(size={"max_height": 112, "max_width": 112}, max_patches=64)
+    return config, tf.Kimi_K25Processor(images, tok, tf.Kimi_K25VideoProcessor(), tok.chat_template)
+
+
+@family
+def muse_glimmer() -> Built:
+    named = {
+        "image_token": "<|patch|>",
+        "image_start_token": "<|image_start|>",
+        "image_end_token": "<|image_end|>",
+        "video_token": "<|video|>",
+        "video_sep_token": "<|vid_frame_separator|>",
+        "video_start_token": "<|vid_start|>",
+        "video_end_token": "<|vid_end|>",
+    }
+    tok = tokenizer("<|image_start|><|patch|><|image_end|>", named)
+    config = tf.MuseGlimmerConfig(
+        text_config=text(tok, head_dim=8, **{**WINDOWS, "sliding_window": 8}),
+        vision_config={**FREE_SIZE, "pos_emb_height": 8, "pos_emb_width": 8},
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        out_hidden_size=4 * HIDDEN,
+        projector_hidden_size=48,
+    )
+    images = tf.MuseGlimmerImageProcessor(max_image_tokens=16)
+    return config, tf.MuseGlimmerProcessor(images, tf.MuseGlimmerVideoProcessor(), tok, tok.chat_template)
+
+
+@family
+def minimax_m3_vl() -> Built:
+    kind = tf.MiniMaxM3VLProcessor
+    named = {
+        "image_token": kind.IMAGE_TOKEN,
+        "video_token": kind.VIDEO_TOKEN,
+        "a": kind.VISION_START_TOKEN,
+        "b": kind.VISION_END_TOKEN,
+    }
+    tok = tokenizer(kind.IMAGE_TOKEN, named)
+    config = tf.MiniMaxM3VLConfig(
+        text_config=text(
+            tok,
+            head_dim=8,
+            rotary_dim=4,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            dense_intermediate_size=64,
+            shared_intermediate_size=32,
+            index_head_dim=8,
+            index_n_heads=2,
+            index_block_size=8,
+            index_topk_blocks=2,
+            layer_types=["full_attention", "minimax_m3_sparse"] * 2,
+        ),
+        vision_config={**VISION, "image_size": 112},
+        image_token_index=tok.image_token_id,
+        video_token_index=tok.video_token_id,
+        projector_hidden_size=48,
+    )
+    images = tf.MiniMaxM3VLImageProcessor(size=PIXELS)
+    return config, kind(images, tok, tf.MiniMaxM3VLVideoProcessor(), tok.chat_template)
+
+
+@family
+def inkling2() -> Built:
+    tok = tokenizer("<image>", IMAGE)
+    config = tf.Inkling2Config(
+        text_config=text(
+            tok,
+            unpadded_vocab_size=len(tok),
+            head_dim=8,
+            swa_head_dim=8,
+            sliding_window_size=8,
+            d_rel=4,
+            rel_extent=16,
+            layer_types=["hybrid_sliding", "hybrid"] * 2,
+            n_layers_per_attn_res_block=2,
+            moe_intermediate_size=32,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+        ),
+        vision_config={
+            **FREE_SIZE,
+            "patch_size": 20,
+            "posemb_grid_size": 8,
+            "projection_hidden_dim": 48,
+            "text_hidden_size": HIDDEN,
+        },
+        image_token_id=tok.image_token_id,
+    )
+    return config, tf.Inkling2Processor(tf.Inkling2ImageProcessor(), tok, tok.chat_template)

@@ -2,7 +2,7 @@
 
     uv run --group benchmarks python benchmarks/embed_job.py [--images 64] [--conditions 4]
 
-The model is the random-weight Qwen2.5-VL of 74 million parameters; images are 1,600-pixel photographs-to-be (JPEG).
+The model is the random-weight Qwen2.5-VL of 70 million parameters; images are 1,600-pixel photographs-to-be (JPEG).
 """
 
 import argparse

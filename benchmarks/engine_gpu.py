@@ -22,10 +22,10 @@ import measuring
 import random_qwen
 import rivals
 import torch
-from conditional_image_embeddings.images import read_image
 from engine_vs_rivals import write_images
 
 from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.images import read_image
 from conditional_image_embeddings.methods.dior import DIOR
 from conditional_image_embeddings.methods.embedder import Request
 

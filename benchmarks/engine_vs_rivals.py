@@ -3,7 +3,7 @@
     uv run --group benchmarks python benchmarks/engine_vs_rivals.py [--images 4] [--rounds 5] [--reference DIR]
 
 Rivals: (a) the reference's procedure, (b) its cache mode, (c) sentence-transformers, (d) plain passes of the base
-model. All run the same random-weight Qwen2.5-VL of 74 million parameters on the same 448-pixel images, in turn.
+model. All run the same random-weight Qwen2.5-VL of 70 million parameters on the same 448-pixel images, in turn.
 """
 
 import argparse

@@ -67,8 +67,8 @@ VISION = {
 }  # fmt: skip
 
 SHAPES = {
-    # Small enough for two cores, of the same make: 67 million parameters.
-    "small": Shape(512, 8, 8, 2, 2048, 16384, False, 8, 512, 8, 1024, (3, 7)),
+    # Small enough for two cores, of the same make: 70 million parameters.
+    "small": Shape(512, 8, 8, 2, 1408, 32768, False, 8, 320, 5, 1024, (3, 7)),
     "tiny": Shape(64, 4, 4, 2, 128, 1024, False, 4, 64, 4, 128, (1, 3)),
     "3b": Shape(2048, 36, 16, 2, 11008, 151936, True, **VISION),
     "7b": Shape(3584, 28, 28, 4, 18944, 152064, False, **VISION),

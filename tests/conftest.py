@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network, whatever is on the machine
+os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would wait for one another on two cores
 
 
 class Demo(NamedTuple):

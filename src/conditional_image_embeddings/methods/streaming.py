@@ -110,9 +110,7 @@ def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None)
         yield batch
 
 
-def _embedded(
-    stage: Stage, batch: list[tuple[Key, Any]], request: Any
-) -> Iterator[tuple[Key, NDArray[np.float32]]]:
+def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Iterator[tuple[Key, NDArray[np.float32]]]:
     """The batch's vectors; in halves where the accelerator's memory is too small, and smaller batches from then on."""
     import torch
 

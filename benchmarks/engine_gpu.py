@@ -42,6 +42,10 @@ class InMemory:
     random_weights: bool = True
     setting_extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def config(self) -> Any:
+        return random_qwen.config(random_qwen.SHAPES[self.shape], random_qwen.tokenizer())
+
     def load_model(self, _: Any, **kwargs: Any) -> Any:
         return random_qwen.model(self.shape, device=str(self.device), dtype=self.dtype, **kwargs)
 

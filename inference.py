@@ -11,6 +11,8 @@ import click
 from conditional_image_embeddings.cli import CONTEXT, Command, finish
 from conditional_image_embeddings.conditions import PROMPTS
 
+SEED = 42  # the paper's
+
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.option("--model_id", "--model_name", "model", required=True, help="A hub id, directory, builtin, builtin-clip.")
@@ -64,6 +66,8 @@ def main(
     \b
     Example:  uv run python inference.py --model_id builtin --dataset_name synthetic_cars
     """
+    import torch
+
     from conditional_image_embeddings import datasets, load
     from conditional_image_embeddings.embedding_job import embed
     from conditional_image_embeddings.methods.embedder import Request
@@ -76,6 +80,7 @@ def main(
     ):
         if asked:
             raise click.UsageError(f"{flag} is not there yet: it comes with a later release")
+    torch.manual_seed(SEED)  # --gen_do_sample draws tokens
     benchmark = datasets.get(dataset_name, datasets_dir)
     embedder = load(model, image_max_size=image_max_size)
     conditions = (*(aspect.condition for aspect in benchmark.aspects), None) if embedder.conditional else (None,)

@@ -293,3 +293,15 @@ def test_settings_tell_apart_what_decides_a_vector(dior):
     assert [setting.layer for setting in settings[0]] == [-1, 2]
     assert settings[0][0].positions == "native"
     assert settings[0][0].method == "dior"
+
+
+def test_what_is_generated_belongs_to_the_setting():
+    embedder = DIOR(Checkpoint.find("builtin", device="cpu"))
+
+    def names(**options: object) -> list[str]:
+        return [row[0].name for row in embedder.settings(Request(**options), dataset="x")]
+
+    short, long = ({"embedding_source": "mean_output", "max_new_tokens": tokens} for tokens in (2, 16))
+    assert names(**short) != names(**long)
+    assert names(**long) != names(**long, do_sample=True, temperature=0.7)
+    assert names(max_new_tokens=2) == names(max_new_tokens=16)  # the prompt's last token comes before all of it

@@ -167,6 +167,11 @@ class DIOR(Embedder):
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
         """The K x L settings of the request's vectors."""
+        extra = dict(self.checkpoint.setting_extra)
+        if request.embedding_source == "mean_output":
+            extra["max_new_tokens"] = request.max_new_tokens
+        if request.embedding_source != "input_last" and request.do_sample:
+            extra["temperature"] = request.temperature
         return [
             [
                 Setting(
@@ -183,7 +188,7 @@ class DIOR(Embedder):
                     dtype=str(self.lvlm.dtype).removeprefix("torch."),
                     image_max_size=self.image_max_size,
                     positions=self.positions,
-                    extra=self.checkpoint.setting_extra,
+                    extra=extra,
                 )
                 for layer in request.layers
             ]

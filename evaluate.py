@@ -2,7 +2,7 @@
 
 import click
 
-from conditional_image_embeddings.cli import CONTEXT, Command
+from conditional_image_embeddings.cli.command import CONTEXT, Command
 
 
 @click.command(cls=Command, context_settings=CONTEXT)

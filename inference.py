@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from conditional_image_embeddings.cli import CONTEXT, Command, finish
+from conditional_image_embeddings.cli.command import CONTEXT, Command, finish
 from conditional_image_embeddings.conditions import PROMPTS
 
 SEED = 42  # the paper's

@@ -1,0 +1,31 @@
+"""`cie`: one short function a command; the work is done by the package.
+
+Results go to stdout (as JSON with `--json`), progress and errors to stderr. Exit status: 0 all was done, 3 some images
+failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`cie --debug ...` shows the traceback).
+"""
+
+import click
+
+from .. import __version__
+from .command import CONTEXT, Commands
+from .datasets import datasets
+from .demo import demo
+from .embed import embed
+from .evaluate import evaluate
+from .models import models
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="cie")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    r"""Compare images by what you care about: embeddings under a condition named in plain words.
+
+    \b
+    Start here:   cie demo
+    Your photos:  cie embed photos/ -c "car color" -m builtin
+    """
+
+
+for command in (demo, embed, evaluate, datasets, models):
+    main.add_command(command)

@@ -1,0 +1,69 @@
+"""What every command is: errors of one line, exit statuses, and what is printed of jobs."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import CieError
+
+if TYPE_CHECKING:
+    from ..embedding_job import JobReport
+
+EXIT_SOME_IMAGES_FAILED = 3
+SHOWN_FAILURES = 10
+
+
+class Command(click.Command):
+    """A command whose errors are one line: what was wrong, where, what to do; with its option `debug`, all of it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Docstrings are raw; click's mark for lines that stay as they are is the character itself.
+        self.help = self.help and self.help.replace("\\b\n", "\b\n")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (CieError, ValueError, TypeError, OSError, MemoryError) as error:
+            if ctx.find_root().params.get("debug"):
+                raise
+            click.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+            ctx.exit(1)
+
+
+class Commands(Command, click.Group):
+    """A group of commands with such errors."""
+
+    command_class = Command
+
+
+# Every option is also reachable with underscores, as the paper's commands write them.
+CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("_", "-")}
+
+
+def finish(reports: "list[JobReport]", as_json: bool) -> None:
+    """Print what jobs did, list what failed, and exit with 3 if any image did."""
+    rows = [
+        {
+            "setting": each.setting.name,
+            "embedded": each.embedded,
+            "already_there": each.already_there,
+            "failed": each.failed,
+        }
+        for report in reports
+        for each in report.settings
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            click.echo("{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row))
+    failures = {image_id: reason for report in reports for image_id, reason in report.failures.items()}
+    for reason in list(failures.values())[:SHOWN_FAILURES]:
+        click.echo(f"failed: {reason}", err=True)
+    if len(failures) > SHOWN_FAILURES:
+        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more, in the table `failures`", err=True)
+    if failures:
+        sys.exit(EXIT_SOME_IMAGES_FAILED)

@@ -1,0 +1,32 @@
+"""`cie demo`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from .command import Command
+
+
+@click.command(cls=Command)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("cie-demo"),
+    show_default=True,
+    help="Where images, embeddings and the report page go.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+def demo(output: Path, as_json: bool) -> None:
+    r"""The whole story on the built-in models: render cars, embed, score, write a page to look at.
+
+    \b
+    Example:  cie demo -o cie-demo
+    """
+    from .. import demo as story
+    from ..evaluation import format_table
+
+    rows = story.run(output)
+    click.echo(json.dumps(rows, indent=2) if as_json else format_table(rows))
+    click.echo(f"Look at {output / 'report.html'}", err=True)

@@ -1,0 +1,104 @@
+"""`cie embed`: images into a database."""
+
+from functools import cache
+from typing import Any
+
+import click
+
+from ..conditions import PROMPTS
+from .command import Command, finish
+
+
+@click.command(cls=Command)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "-c",
+    "--condition",
+    "conditions",
+    multiple=True,
+    help="The aspect to look at, such as 'car color'; repeat it for several. Without one: no condition.",
+)
+@click.option("--no-condition", is_flag=True, help="Embed without a condition too, beside the conditions given.")
+@click.option("-m", "--model", help="A hub id, a local directory, or `builtin`.")
+@click.option("--method", help="dior, clip or pixels; by default what the model is for.")
+@click.option("-e", "--db", default="./embeddings", show_default=True, help="A LanceDB directory or URI.")
+@click.option("--prompt-type", type=click.Choice(list(PROMPTS)), default="describe", show_default=True)
+@click.option("--layer", type=int, default=-1, show_default=True, help="0: input embeddings; k: after layer k.")
+@click.option("--token", type=int, default=-1, show_default=True, help="Index into the prompt's tokens.")
+@click.option(
+    "--embedding-source",
+    type=click.Choice(["input_last", "first_output", "mean_output"]),
+    default="input_last",
+    show_default=True,
+)
+@click.option(
+    "--image-max-size",
+    type=click.IntRange(min=1),
+    default=700,
+    show_default=True,
+    help="Scale images down to this many pixels on the longer side.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
+@click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
+@click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
+@click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")
+@click.option("--revision", help="The model's revision on the hub.")
+@click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Only if you trust it.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def embed(
+    sources: tuple[str, ...],
+    conditions: tuple[str, ...],
+    no_condition: bool,
+    model: str | None,
+    method: str | None,
+    db: str,
+    prompt_type: str,
+    layer: int,
+    token: int,
+    embedding_source: str,
+    batch_size: int | None,
+    workers: int | None,
+    no_share: bool,
+    as_json: bool,
+    **loading: Any,
+) -> None:
+    r"""Embed images: files, folders, globs, a Parquet or Lance file with an image column.
+
+    Run the same command again after an interruption: it goes on where it stopped.
+
+    \b
+    Example:  cie embed photos/ -c "car color" -c "car model" -m builtin
+    """
+    from .. import sources as image_sources
+    from ..embedding_job import embed as embed_source
+    from ..methods import load
+    from ..methods.embedder import Request
+    from ..methods.remembered import remembered
+    from ..store import Store
+
+    if model is None and method != "pixels":
+        from ..machine import no_model_given
+
+        raise click.UsageError(no_model_given())
+    request = Request(
+        conditions=(*conditions, None) if no_condition or not conditions else conditions,
+        prompt_type=prompt_type,
+        layers=(layer,),
+        token=token,
+        embedding_source=embedding_source,
+    )
+    found = image_sources.find(sources)
+    given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
+    if no_share:
+        given["share"] = False
+    store = Store(db)
+    loaded = cache(lambda: load(model or "pixels", method=method, **given))
+    known = remembered(store, model, method, request, given, loaded) if model else None
+    embedder = known or loaded()
+    finish(
+        [embed_source(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
+        as_json,
+    )

@@ -70,7 +70,7 @@ def main(
 
     from conditional_image_embeddings import datasets, load
     from conditional_image_embeddings.embedding_job import embed
-    from conditional_image_embeddings.methods.embedder import Request
+    from conditional_image_embeddings.methods.request import Request
     from conditional_image_embeddings.store import Store
 
     for asked, flag in (
@@ -86,8 +86,8 @@ def main(
     conditions = (*(aspect.condition for aspect in benchmark.aspects), None) if embedder.conditional else (None,)
     request = Request(
         conditions=conditions,
-        prompt_type=prompt_type,
-        token=num_token,
+        prompt_types=(prompt_type,),
+        tokens=(num_token,),
         embedding_source=embedding_source,
         layers=tuple(range(embedder.depth + 1)) if save_all and embedder.depth else (num_layer,),
         max_new_tokens=gen_max_new_tokens,

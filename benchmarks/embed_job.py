@@ -19,7 +19,7 @@ from engine_vs_rivals import write_images
 import conditional_image_embeddings as cie
 from conditional_image_embeddings import sources
 from conditional_image_embeddings.embedding_job import embed
-from conditional_image_embeddings.methods.embedder import Request
+from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.store import Store
 
 

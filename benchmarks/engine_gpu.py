@@ -27,7 +27,7 @@ from engine_vs_rivals import write_images
 from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.images import read_image
 from conditional_image_embeddings.methods.dior import DIOR
-from conditional_image_embeddings.methods.embedder import Request
+from conditional_image_embeddings.methods.request import Request
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from conditional_image_embeddings.methods.embedder import Embedder, Request
+from conditional_image_embeddings.methods.embedder import Embedder
+from conditional_image_embeddings.methods.request import Embedded, Request
 from conditional_image_embeddings.settings import Setting
 
 
@@ -22,6 +23,8 @@ class ColorEmbedder(Embedder):
     """A 4 x 4 thumbnail, projected by a matrix that the condition's and layer's name seed."""
 
     method, model, revision, conditional, image_max_size, budget = "color", "tiny", None, True, 64, 16
+
+    has_hidden_states = True
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -33,10 +36,10 @@ class ColorEmbedder(Embedder):
     def cost(self, prepared: Any) -> int:
         return 1
 
-    def embed(self, batch: Sequence[Any], request: Request) -> NDArray[np.float32]:
+    def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         self.requests.append(request)
         self.images += len(batch)
-        return np.stack([self.one(image, request) for image in batch])
+        return [Embedded(self.one(image, request)[:, None, None]) for image in batch]
 
     def one(self, image: NDArray[np.float32], request: Request) -> NDArray[np.float32]:
         def matrix(condition: str | None, layer: int) -> NDArray[np.float32]:
@@ -45,13 +48,11 @@ class ColorEmbedder(Embedder):
 
         return np.array([[matrix(c, layer) @ image for layer in request.layers] for c in request.conditions])
 
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         return [
-            [
-                Setting(dataset=dataset, source=source, method=self.method, model=self.model, condition=c, layer=layer)
-                for layer in request.layers
-            ]
+            Setting(dataset=dataset, source=source, method=self.method, model=self.model, condition=c, layer=layer)
             for c in request.conditions
+            for layer in request.layers
         ]
 
 

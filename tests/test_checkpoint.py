@@ -17,7 +17,7 @@ from transformers import AutoModel
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.checkpoint import Checkpoint, fingerprint
 from conditional_image_embeddings.errors import ModelError
-from conditional_image_embeddings.methods.embedder import Request
+from conditional_image_embeddings.methods.request import Request
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 WEIGHTS = "model.safetensors"
@@ -41,7 +41,7 @@ def refused(model: Path) -> str:
 
 
 def setting_of(embedder: cie.Embedder) -> str:
-    return embedder.settings(Request(), dataset="x")[0][0].name
+    return embedder.settings(Request(), dataset="x")[0].name
 
 
 def test_the_dtype_asked_for_decides_not_the_one_saved(clip: Path, copy: Path) -> None:

@@ -14,7 +14,7 @@ from conditional_image_embeddings.datasets import Benchmark
 from conditional_image_embeddings.embedding_job import JobReport, embed
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.methods import load
-from conditional_image_embeddings.methods.embedder import Request
+from conditional_image_embeddings.methods.request import Embedded, Request
 from conditional_image_embeddings.sources import find
 from conditional_image_embeddings.store import Store
 
@@ -167,8 +167,8 @@ def test_a_table_of_images(store: Store, folder: Path, tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_are_not_stored(store: Store, folder: Path) -> None:
     class Overflow(ColorEmbedder):
-        def embed(self, batch: object, request: Request) -> np.ndarray:  # type: ignore[override,type-arg]
-            return super().embed(batch, request) * np.float32(np.nan)  # type: ignore[arg-type]
+        def embed(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
+            return [Embedded(each.vectors * np.float32(np.nan)) for each in super().embed(batch, request)]  # type: ignore[arg-type]
 
     with pytest.raises(ModelError, match="not finite for"):
         run(store, folder, embedder=Overflow())
@@ -177,7 +177,7 @@ def test_values_that_are_not_finite_are_not_stored(store: Store, folder: Path) -
 
 def test_what_was_made_before_an_error_is_kept(store: Store, folder: Path) -> None:
     class Fails(ColorEmbedder):
-        def embed(self, batch: object, request: Request) -> np.ndarray:  # type: ignore[override,type-arg]
+        def embed(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
             if self.images >= 6:
                 raise KeyboardInterrupt
             return super().embed(batch, request)  # type: ignore[arg-type]
@@ -202,9 +202,9 @@ def test_rows_are_committed_in_bounded_pieces(store: Store, monkeypatch: pytest.
     pieces: list[tuple[int, int]] = []
     add_vectors = Store.add_vectors
 
-    def watched(self: Store, setting: object, image_ids: list[str], vectors: object) -> None:
+    def watched(self: Store, setting: object, image_ids: list[str], vectors: object, **words: object) -> None:
         pieces.append((len(image_ids), len(drawn)))
-        add_vectors(self, setting, image_ids, vectors)  # type: ignore[arg-type]
+        add_vectors(self, setting, image_ids, vectors, **words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(embedding_job, "COMMIT_ROWS", 50)
     monkeypatch.setattr(Store, "add_vectors", watched)

@@ -17,7 +17,8 @@ from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
 from conditional_image_embeddings.evaluation import METRICS, evaluate, format_table, scores
 from conditional_image_embeddings.images import read_image
-from conditional_image_embeddings.methods.embedder import Embedder, Request
+from conditional_image_embeddings.methods.embedder import Embedder
+from conditional_image_embeddings.methods.request import Embedded, Request
 from conditional_image_embeddings.settings import Setting
 from conditional_image_embeddings.store import Store
 
@@ -195,17 +196,17 @@ class Answers(Embedder):
     def cost(self, prepared: str) -> int:
         return 1
 
-    def embed(self, batch: Sequence[str], request: Request) -> NDArray[np.float32]:
+    def embed(self, batch: Sequence[str], request: Request) -> list[Embedded]:
         vectors = np.stack([[self._answer(image_id, each) for each in request.conditions] for image_id in batch])
-        return vectors[:, :, None].astype(np.float32)
+        return [Embedded(each[:, None, None, None].astype(np.float32)) for each in vectors]
 
     def _answer(self, image_id: str, condition: str | None) -> NDArray[np.float64]:
         text = image_id if condition not in self.labels else self.labels[condition][image_id]
         return np.random.default_rng(list(text.encode())).normal(size=16)
 
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         shared = {"dataset": dataset, "source": source, "method": self.method, "model": self.model}
-        return [[Setting(**shared, condition=condition)] for condition in request.conditions]
+        return [Setting(**shared, condition=condition) for condition in request.conditions]
 
 
 @pytest.fixture(scope="module")

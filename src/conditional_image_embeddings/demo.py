@@ -25,7 +25,7 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
     from .embedding_job import embed
     from .evaluation import evaluate_settings
     from .methods import load
-    from .methods.embedder import Request
+    from .methods.request import Request
     from .store import Store
 
     output = Path(output)

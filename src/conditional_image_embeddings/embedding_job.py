@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -26,8 +26,9 @@ from tqdm.auto import tqdm
 from .datasets.benchmark import Benchmark
 from .errors import ImageError, ModelError
 from .images import read_image, thumbnail
-from .methods.embedder import Embedder, Request
+from .methods.embedder import Embedder
 from .methods.remembered import Remembered
+from .methods.request import Embedded, Request, Words
 from .settings import Setting
 from .sources import ImageSource, listing, select, text
 from .store import ImageRecord, Place, Store
@@ -52,7 +53,7 @@ class SettingReport:
 
 @dataclass(frozen=True, kw_only=True)
 class JobReport:
-    """What a job did: one report a setting (conditions first, then layers), and why images failed, by image id."""
+    """What a job did: one report a setting, in the order of the request's axes, and why images failed, by image id."""
 
     settings: list[SettingReport]
     failures: dict[str, str] = field(default_factory=dict)
@@ -69,7 +70,7 @@ def embed(
     workers: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> JobReport:
-    """Embed a source's images under each condition and layer of the request that the store lacks, and commit them.
+    """Embed a source's images under each setting of the request that the store lacks, and commit them.
 
     With nothing to do, the embedder is asked for its settings only. Memory does not grow with the images, but for 16
     bytes an image, and 8 more a setting, that are there already. Images that cannot be read are reported, listed in
@@ -79,7 +80,7 @@ def embed(
         store: Where the vectors go.
         source: The images: a folder, files, a table, a benchmark.
         embedder: What `conditional_image_embeddings.load` gives.
-        request: The conditions and layers, and all else that decides a vector.
+        request: The conditions, and all else that decides a vector.
         batch_size: At most so many images a batch; None leaves it to the embedder.
         workers: Threads that read images ahead of the model.
         show_progress_bar: On stderr; None shows it on a terminal only.
@@ -89,9 +90,7 @@ def embed(
         ModelError: the model gives values that are not finite.
     """
     started = time.perf_counter()
-    request = replace(
-        request, conditions=tuple(dict.fromkeys(request.conditions)), layers=tuple(dict.fromkeys(request.layers))
-    )
+    request = request.distinct()
     where = None if isinstance(source, Benchmark) else source.root
     settings = embedder.settings(request, dataset=source.dataset, source=where)
     with store.writing():
@@ -123,12 +122,11 @@ class _Job:
         where: str | None,
         embedder: Embedder | Remembered,
         request: Request,
-        settings: list[list[Setting]],
+        settings: list[Setting],
     ) -> None:
         self.store, self.source, self.where = store, source, where
         self.embedder, self.request = embedder, request
-        self.shape = (len(settings), len(settings[0]))
-        self.settings = [setting for row in settings for setting in row]
+        self.settings = settings
         self.failures: dict[str, str] = {}
         self.patterns: Counter[Pattern] = Counter()
         self._embedded: Counter[Pattern] = Counter()
@@ -169,19 +167,10 @@ class _Job:
 
     def run(self, pattern: Pattern, bar: Any, batch_size: int | None, workers: int | None) -> None:
         """Embed the images that lack exactly these settings, under these only."""
-        lacking = np.array(pattern).reshape(self.shape)
-        conditions, layers = np.flatnonzero(lacking.any(axis=1)), np.flatnonzero(lacking.any(axis=0))
-        request = replace(
-            self.request,
-            conditions=tuple(self.request.conditions[index] for index in conditions),
-            layers=tuple(self.request.layers[index] for index in layers),
-        )
-        places = [
-            (self.settings[k * self.shape[1] + layer], row, column)
-            for row, k in enumerate(conditions)
-            for column, layer in enumerate(layers)
-            if lacking[k, layer]
-        ]
+        lacking = np.array(pattern).reshape(self.request.shape)
+        request, kept = self.request.only(lacking)
+        settings: Any = np.array(self.settings, object).reshape(lacking.shape)[np.ix_(*kept)]
+        places = [(settings[axes], axes) for axes in zip(*np.nonzero(lacking[np.ix_(*kept)]), strict=True)]
         reader = _Reader(self.embedder.image_max_size)
         pending = (
             (image_id, (image_id, image))
@@ -231,11 +220,12 @@ class _Job:
 class _Rows:
     """Rows that wait for their commit."""
 
-    def __init__(self, job: _Job, places: Sequence[tuple[Setting, int, int]]) -> None:
+    def __init__(self, job: _Job, places: Sequence[tuple[Setting, tuple[int, ...]]]) -> None:
         self._job, self._places = job, places
         self._clear()
 
-    def add(self, record: ImageRecord, vectors: NDArray[np.float32]) -> None:
+    def add(self, record: ImageRecord, embedded: Embedded) -> None:
+        vectors = embedded.vectors
         if not np.isfinite(vectors).all():
             raise ModelError(
                 f"model {self._job.embedder.model!r} gives values that are not finite for {record.image_id!r}; "
@@ -243,6 +233,7 @@ class _Rows:
             )
         self._records.append(record)
         self._vectors.append(np.array(vectors, np.float32))  # a copy: a view would keep its whole batch
+        self._words.append(embedded.words)
         self._bytes += vectors.nbytes + len(record.thumbnail)
         waited = time.monotonic() - self._since
         if len(self._records) >= COMMIT_ROWS or self._bytes >= COMMIT_BYTES or waited >= COMMIT_SECONDS:
@@ -250,7 +241,7 @@ class _Rows:
 
     def commit(self) -> None:
         """Rows of `images` first: an image that has a vector has its row there, whenever the process is killed."""
-        job, records, vectors = self._job, self._records, self._vectors
+        job, records, vectors, words = self._job, self._records, self._vectors, self._words
         self._clear()
         if not records:
             return
@@ -258,13 +249,15 @@ class _Rows:
         if new:
             job.store.add_images(job.source.dataset, job.where, new)
         image_ids = [record.image_id for record in records]
-        stacked = np.stack(vectors)
-        for setting, row, column in self._places:
-            job.store.add_vectors(setting, image_ids, stacked[:, row, column])
+        stacked: Any = np.stack(vectors)
+        for setting, axes in self._places:
+            told = [None if each is None else each[axes[0]][axes[1]] for each in words]
+            job.store.add_vectors(setting, image_ids, stacked[(slice(None), *axes)], words=told)
 
     def _clear(self) -> None:
         self._records: list[ImageRecord] = []
         self._vectors: list[NDArray[np.float32]] = []
+        self._words: list[list[list[Words]] | None] = []
         self._bytes = 0
         self._since = time.monotonic()
 

@@ -21,6 +21,8 @@ class Setting:
         method: dior, clip, generative, indirect, clay, pixels.
         model: The id or directory as the user named it.
         revision: The hub's commit, or a fingerprint of a local model's files.
+        prompt_type: One of the paper's, or several joined by "+": the mean of their vectors.
+        layer: Index into the hidden states, or "mean(-1,-4)", "concat(-1,-4)".
         extra: What only this method knows, such as the text encoder of the generative method.
     """
 
@@ -31,7 +33,7 @@ class Setting:
     revision: str | None = None
     prompt_type: str | None = None
     condition: str | None = None
-    layer: int | None = None
+    layer: int | str | None = None
     token: int | None = None
     embedding_source: str | None = None
     dtype: str = "float32"

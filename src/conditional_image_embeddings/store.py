@@ -117,6 +117,22 @@ class Store:
         order = sorted(range(len(ids)), key=ids.__getitem__)
         return [ids[index] for index in order], np.concatenate(parts)[order]
 
+    def words(self, setting: Setting) -> dict[str, list[tuple[str, float]] | None]:
+        """Image id to the words that explain its vector, most probable first; None where none were stored.
+
+        Raises:
+            StoreError: there is no such setting here, or its table is damaged.
+        """
+        table = self._setting_table(setting)
+        if table is None:
+            raise StoreError(f"{self.uri} has no setting {setting.name}")
+        with self._explained("read", setting.name):
+            return {
+                row["image_id"]: row["words"] and [(each["word"], each["probability"]) for each in row["words"]]
+                for batch in _scan(table, ["image_id", "words"])
+                for row in batch.to_pylist()
+            }
+
     def thumbnails(self, dataset: str, image_ids: Iterable[str], *, source: str | None = None) -> dict[str, bytes]:
         """Encoded thumbnails by image id, of a benchmark or, with `source`, of that folder (`Setting.source`)."""
         rows = self._image_rows(dataset, source, list(image_ids), ["image_id", "thumbnail"])
@@ -225,34 +241,37 @@ class Store:
             merge = self._db.open_table("images").merge_insert(["dataset", "source", "image_id"])
             merge.when_matched_update_all().execute(_owned(dataset, source, rows, schema))
 
-    def add_vectors(self, setting: Setting, image_ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Commit vectors, float32 (n, d), of images that the setting has none of yet.
+    def add_vectors(
+        self,
+        setting: Setting,
+        image_ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        words: Sequence[Sequence[tuple[str, float]] | None] | None = None,
+    ) -> None:
+        """Commit vectors, float32 (n, d), of images that the setting has none of yet, and the words that explain each.
 
         Raises:
             StoreError: another number of dimensions than the setting's, or the disk is full or read-only.
         """
         dimensions = vectors.shape[1]
-        schema = pa.schema(
-            [
-                pa.field("image_id", pa.string(), nullable=False),
-                pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
-                pa.field("words", WORDS),
-            ],
-            metadata={METADATA_KEY: setting.to_json().encode()},
-        )
+        schema = _schema(setting, dimensions)
         table = self._setting_table(setting)
         with self._explained("written", setting.name):
             if table is None:
                 table = self._db.create_table(setting.name, schema=schema)
             elif (stored := table.schema.field("vector").type.list_size) != dimensions:
                 raise StoreError(f"{setting.name} has vectors of {stored} dimensions, not of {dimensions}")
-            flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
-            columns = [
-                pa.array(image_ids, pa.string()),
-                pa.FixedSizeListArray.from_arrays(flat, dimensions),
-                pa.nulls(len(image_ids), WORDS),
-            ]
-            table.add(pa.Table.from_arrays(columns, schema=schema))
+            table.add(pa.Table.from_batches([_rows(schema, image_ids, vectors, words)]))
+
+    def replace_vectors(
+        self, setting: Setting, dimensions: int, parts: Iterable[tuple[Sequence[str], NDArray[np.float32]]]
+    ) -> None:
+        """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part."""
+        schema = _schema(setting, dimensions)
+        batches = (_rows(schema, image_ids, vectors, None) for image_ids, vectors in parts)
+        with self._explained("written", setting.name):
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            self._db.create_table(setting.name, data=reader, schema=schema, mode="overwrite")
 
     def forget(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> None:
         """Remove images whose content changed from every setting of their source, and then from `images`."""
@@ -342,6 +361,36 @@ class Store:
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             what = self.uri if table is None else f"table {table} of {self.uri}"
             raise StoreError(f"{what} cannot be {verb}: {_reason(error)}") from error
+
+
+def _schema(setting: Setting, dimensions: int) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
+            pa.field("words", WORDS),
+        ],
+        metadata={METADATA_KEY: setting.to_json().encode()},
+    )
+
+
+def _rows(
+    schema: pa.Schema,
+    image_ids: Sequence[str],
+    vectors: NDArray[np.float32],
+    words: Sequence[Sequence[tuple[str, float]] | None] | None,
+) -> pa.RecordBatch:
+    told = [
+        None if each is None else [{"word": word, "probability": p} for word, p in each]
+        for each in words or [None] * len(vectors)
+    ]
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+    columns = [
+        pa.array(image_ids, pa.string()),
+        pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        pa.array(told, WORDS),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _scan(table: Any, columns: list[str], where: str | None = None) -> Any:

@@ -75,8 +75,8 @@ def embed(
     from .. import sources as image_sources
     from ..embedding_job import embed as embed_source
     from ..methods import load
-    from ..methods.embedder import Request
     from ..methods.remembered import remembered
+    from ..methods.request import Request
     from ..store import Store
 
     if model is None and method != "pixels":
@@ -85,9 +85,9 @@ def embed(
         raise click.UsageError(no_model_given())
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
-        prompt_type=prompt_type,
+        prompt_types=(prompt_type,),
         layers=(layer,),
-        token=token,
+        tokens=(token,),
         embedding_source=embedding_source,
     )
     found = image_sources.find(sources)

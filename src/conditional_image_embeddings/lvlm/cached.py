@@ -18,20 +18,20 @@ from .loading import LVLM
 from .prompts import Inputs, Prepared
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
-    """Hidden states (images, K, layers, d) of one token of each prompt, image and common prefix computed once."""
-    ends = [prefix_end(prepared, token) for prepared in batch]
+def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, what they share computed once."""
+    ends = [prefix_end(prepared, tokens) for prepared in batch]
     cache, seen = prefix_pass(lvlm, batch, ends, max(layers))
     rows = [(image, condition) for image, prepared in enumerate(batch) for condition in range(len(prepared.prompts))]
     inputs = suffix_inputs(lvlm, batch, ends, rows, seen)
     cache.reorder_cache(torch.tensor([image for image, _ in rows], device=lvlm.device))
     inputs |= {lvlm.cache_argument: cache, "use_cache": True}
     columns = torch.tensor(
-        [token % batch[image].lengths[condition] - ends[image] for image, condition in rows], device=lvlm.device
+        [[token % batch[image].lengths[k] - ends[image] for token in tokens] for image, k in rows], device=lvlm.device
     )
-    every = torch.arange(len(rows), device=lvlm.device)
-    states = run(lvlm, inputs, layers, lambda hidden: hidden[every, columns])
-    return states.reshape(len(batch), -1, *states.shape[1:])
+    every = torch.arange(len(rows), device=lvlm.device)[:, None].expand_as(columns)
+    states = run(lvlm, inputs, layers, lambda hidden: hidden[every.flatten(), columns.flatten()])
+    return states.reshape(len(batch), -1, len(tokens), *states.shape[1:])
 
 
 class _PrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is untyped
@@ -55,9 +55,9 @@ class _PrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is untyp
         return states
 
 
-def prefix_end(prepared: Prepared, token: int) -> int:
-    """Where the suffixes start: behind the common prefix, or earlier where the wanted token is inside it."""
-    return min(prepared.prefix, *(token % length for length in prepared.lengths))
+def prefix_end(prepared: Prepared, tokens: Sequence[int]) -> int:
+    """Where the suffixes start: behind the common prefix, or earlier where a wanted token is inside it."""
+    return min(prepared.prefix, *(token % length for length in prepared.lengths for token in tokens))
 
 
 def prefix_pass(lvlm: LVLM, batch: Sequence[Prepared], ends: Sequence[int], top: int) -> tuple[Any, dict[str, Tensor]]:

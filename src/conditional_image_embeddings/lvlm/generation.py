@@ -1,4 +1,4 @@
-"""What the model says after a prompt: generated tokens, their hidden states, and the probabilities of the first word.
+"""What the model says after a prompt: generated tokens, their probability, and their hidden states.
 
 The prompts' image and common prefix are computed once where sharing is exact. Suffixes of one length form a batch of
 their own, so that nothing is padded between a prompt and what follows it, whatever kind of layers the model has.
@@ -6,7 +6,9 @@ their own, so that nothing is padded between a prompt and what follows it, whate
 
 import copy
 import inspect
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -21,6 +23,8 @@ from .hidden_states import captured
 from .loading import LVLM
 from .plain import prompt_inputs
 from .prompts import Prepared
+
+Row = tuple[int, int]  # image, prompt
 
 
 @dataclass(frozen=True)
@@ -38,49 +42,77 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Continued:
-    """A batch of prompts of one group, read up to their last token."""
+class Read:
+    """A batch of prompts of one length, read up to their last token: what comes next can go on from here.
 
-    rows: list[tuple[int, int]]  # image, condition
+    Attributes:
+        rows: Which image and prompt each row is.
+        cache: Keys and values of all tokens read.
+        inputs: What the last tokens were given with, which later ones continue.
+        logits: Of the next token, (rows, vocabulary).
+        states: Hidden states of the last token, (rows, layers, d); None where no layers were asked for.
+    """
+
+    rows: list[Row]
     cache: Any
     inputs: dict[str, Any]
     logits: Tensor
+    states: Tensor | None
+
+    def select(self, rows: Sequence[int]) -> "Read":
+        """Some of the rows, or a row several times, with a cache of their own."""
+        index = torch.tensor(rows, device=self.logits.device)
+        cache = copy.deepcopy(self.cache)
+        cache.reorder_cache(index)
+        inputs = {
+            key: value.index_select(1 if key == "position_ids" and value.ndim == 3 else 0, index)
+            for key, value in self.inputs.items()
+        }
+        chosen = [self.rows[row] for row in rows]
+        return Read(rows=chosen, cache=cache, inputs=inputs, logits=self.logits[index], states=None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was generated behind one prompt.
+
+    Attributes:
+        tokens: Without the token that ends an answer, unless it is the only one.
+        probability: Of exactly these tokens, one after another, as the model sees them (without temperature).
+        states: Hidden states of these tokens, (tokens, layers, d): each as computed when the token had been fed to the
+            model. None where no layers were asked for.
+    """
+
+    tokens: list[int]
+    probability: float
+    states: Tensor | None
 
 
 def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], sampling: Sampling, *, share: bool) -> Tensor:
-    """Mean hidden states (images, K, layers, d) over the tokens generated after each prompt.
-
-    A token's state is the one computed when the token itself has been fed to the model. The token that ends the answer
-    counts only where nothing came before it.
-    """
-    states: dict[tuple[int, int], Tensor] = {}
-    for group in _read(lvlm, batch, share=share):
-        for row, tokens in zip(group.rows, _continue(lvlm, group, layers, sampling), strict=True):
-            states[row] = tokens.float().mean(0)
-    return _ordered(states, batch)
+    """Mean hidden states (images, prompts, 1, layers, d) over the tokens generated after each prompt."""
+    given = answers(lvlm, batch, layers, sampling, share=share)
+    means = torch.stack([answer.states.float().mean(0) for answer in given if answer.states is not None])
+    return means.reshape(len(batch), -1, 1, *means.shape[1:])
 
 
-def first_logits(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> Tensor:
-    """Logits (images, K, vocabulary) of the first token after each prompt: the model's own head on that token only."""
-    logits = {row: group.logits[i] for group in _read(lvlm, batch, share=share) for i, row in enumerate(group.rows)}
-    return _ordered(logits, batch)
+def answers(
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], sampling: Sampling, *, share: bool
+) -> list[Answer]:
+    """The answer to each prompt of each image, image by image."""
+    given: dict[Row, Answer] = {}
+    for group in read(lvlm, batch, [], share=share):
+        given |= zip(group.rows, _continue(lvlm, group, layers, sampling), strict=True)
+    return [given[row] for row in _rows(batch)]
 
 
-def _ordered(values: dict[tuple[int, int], Tensor], batch: Sequence[Prepared]) -> Tensor:
-    return torch.stack(
-        [torch.stack([values[image, k] for k in range(len(prepared.prompts))]) for image, prepared in enumerate(batch)]
-    )
-
-
-def _read(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> Iterator[_Continued]:
+def read(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], *, share: bool) -> Iterator[Read]:
     """All prompts read up to their last token, in groups of one length of what follows the shared part."""
-    every = [(image, k) for image, prepared in enumerate(batch) for k in range(len(prepared.prompts))]
-    ends = [prefix_end(prepared, -1) if share else 0 for prepared in batch]
+    ends = [prefix_end(prepared, [-1]) if share else 0 for prepared in batch]
 
-    def length(row: tuple[int, int]) -> int:
+    def length(row: Row) -> int:
         return batch[row[0]].lengths[row[1]] - ends[row[0]]
 
-    groups = [list(group) for _, group in groupby(sorted(every, key=length), key=length)]
+    groups = [list(group) for _, group in groupby(sorted(_rows(batch), key=length), key=length)]
     if share:
         cache, seen = prefix_pass(lvlm, batch, ends, len(lvlm.layers))
     for rows in groups:
@@ -92,33 +124,14 @@ def _read(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> Iterator[_Co
         else:
             own = DynamicCache(config=lvlm.decoder.config)
             inputs, images = prompt_inputs(lvlm, [batch[image].singles()[k] for image, k in rows])
-        logits = _last_logits(lvlm, inputs | images, own)
-        yield _Continued(rows=rows, cache=own, inputs=inputs, logits=logits)
+        logits, states = _last(lvlm, inputs | images, own, layers)
+        yield Read(rows=rows, cache=own, inputs=inputs, logits=logits, states=states)
 
 
-def _continue(lvlm: LVLM, group: _Continued, layers: Sequence[int], sampling: Sampling) -> list[Tensor]:
-    """For each row the hidden states (tokens, layers, d) of the tokens generated behind it."""
-    inputs, chosen = group.inputs, sampling.choose(group.logits)
-    ends = end_tokens(lvlm)
-    alive = list(range(len(group.rows)))
-    states: list[list[Tensor]] = [[] for _ in group.rows]
-    for step in range(sampling.max_new_tokens):
-        inputs, following = _next_inputs(inputs, chosen), chosen
-        with captured(lvlm, layers, _last_token, stop=step + 1 == sampling.max_new_tokens) as picked:
-            following = sampling.choose(_last_logits(lvlm, inputs, group.cache))
-        state = torch.stack([picked[layer] for layer in layers], dim=1)
-        for row in alive:
-            states[row].append(state[row])
-        fed, coming = chosen.tolist(), following.tolist()
-        alive = [row for row in alive if fed[row] not in ends and coming[row] not in ends]
-        if not alive:
-            break
-        chosen = following
-    return [torch.stack(row) for row in states]
-
-
-def _last_token(hidden: Tensor) -> Tensor:
-    return hidden[:, -1]
+def following(lvlm: LVLM, group: Read, inputs: dict[str, Any], chosen: Tensor) -> tuple[dict[str, Any], Tensor]:
+    """Feed one more token a row: the inputs it was given with, and the logits of the one behind it."""
+    inputs = _next_inputs(inputs, chosen)
+    return inputs, _last(lvlm, inputs, group.cache, [])[0]
 
 
 def end_tokens(lvlm: LVLM) -> set[int]:
@@ -126,6 +139,49 @@ def end_tokens(lvlm: LVLM) -> set[int]:
     named = getattr(lvlm.model.generation_config, "eos_token_id", None)
     ends = set(named if isinstance(named, list) else [named]) | {lvlm.tokenizer.eos_token_id}
     return {int(token) for token in ends if token is not None}
+
+
+def _rows(batch: Sequence[Prepared]) -> list[Row]:
+    return [(image, k) for image, prepared in enumerate(batch) for k in range(len(prepared.prompts))]
+
+
+def _continue(lvlm: LVLM, group: Read, layers: Sequence[int], sampling: Sampling) -> list[Answer]:
+    """The answers to a group's prompts."""
+    inputs, logits, chosen = group.inputs, group.logits, sampling.choose(group.logits)
+    ends = end_tokens(lvlm)
+    alive = list(range(len(group.rows)))
+    tokens: list[list[int]] = [[] for _ in group.rows]
+    probabilities = [0.0] * len(group.rows)  # their logarithms
+    states: list[list[Tensor]] = [[] for _ in group.rows]
+    for step in range(sampling.max_new_tokens):
+        likely = logits.float().log_softmax(-1).gather(1, chosen[:, None])[:, 0].tolist()
+        fed = chosen.tolist()
+        for row in alive:
+            tokens[row].append(fed[row])
+            probabilities[row] += likely[row]
+        last = step + 1 == sampling.max_new_tokens
+        if last and not layers:
+            break
+        inputs = _next_inputs(inputs, chosen)
+        with captured(lvlm, layers, _last_token, stop=last) as picked:
+            logits, _ = _last(lvlm, inputs, group.cache, [])
+            chosen = sampling.choose(logits)
+        if layers:
+            state = torch.stack([picked[layer] for layer in layers], dim=1)
+            for row in alive:
+                states[row].append(state[row])
+        coming = chosen.tolist()
+        alive = [row for row in alive if fed[row] not in ends and coming[row] not in ends]
+        if not alive:
+            break
+    return [
+        Answer(tokens[row], math.exp(probabilities[row]), torch.stack(states[row]) if layers else None)
+        for row in range(len(group.rows))
+    ]
+
+
+def _last_token(hidden: Tensor) -> Tensor:
+    return hidden[:, -1]
 
 
 def _next_inputs(inputs: dict[str, Any], chosen: Tensor) -> dict[str, Any]:
@@ -140,9 +196,14 @@ def _next_inputs(inputs: dict[str, Any], chosen: Tensor) -> dict[str, Any]:
     return following
 
 
-def _last_logits(lvlm: LVLM, inputs: dict[str, Any], cache: Any) -> Tensor:
-    """Logits (rows, vocabulary) of the last token, through the whole model: scaling and capping are its own."""
+def _last(lvlm: LVLM, inputs: dict[str, Any], cache: Any, layers: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """Logits (rows, vocabulary) and states (rows, layers, d) of the last token.
+
+    Through the whole model, so that scaling and capping of logits are its own.
+    """
     options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(lvlm.model.forward).parameters else {}
-    outputs = lvlm.model(**inputs, **{lvlm.cache_argument: cache}, use_cache=True, **options)
+    none: AbstractContextManager[dict[int, Tensor]] = nullcontext({})  # inside another's, it would catch what ends that
+    with captured(lvlm, layers, _last_token, stop=False) if layers else none as states:
+        outputs = lvlm.model(**inputs, **{lvlm.cache_argument: cache}, use_cache=True, **options)
     logits: Tensor = outputs.logits[:, -1]
-    return logits
+    return logits, torch.stack([states[layer] for layer in layers], dim=1) if layers else None

@@ -31,7 +31,7 @@ def captured(
         stop: End the forward pass at the highest layer; the block is left silently, at the call of the model.
     """
     states: dict[int, Tensor] = {}
-    top = max(layers)
+    top = max(layers, default=None)
 
     def keep(layer: int, hidden: Tensor) -> None:
         states[layer] = pick(hidden)

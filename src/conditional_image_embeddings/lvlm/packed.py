@@ -15,15 +15,15 @@ from .loading import LVLM
 from .prompts import Inputs, Prepared
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
-    """Hidden states (images, K, layers, d) of one token of each prompt, in one pass over the batch."""
+def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, in one pass over the batch."""
     rows = [_packed_tokens(prepared) for prepared in batch]
     inputs = token_inputs(rows, rows)
     inputs["position_ids"] = position_ids([_packed_positions(prepared) for prepared in batch])
     inputs = on_device(inputs, lvlm) | image_inputs([prepared.image for prepared in batch], lvlm)
     inputs["attention_mask"] = _mask(batch, inputs["attention_mask"].shape[1], lvlm)
-    columns = torch.tensor([_columns(prepared, token) for prepared in batch], device=lvlm.device)
-    every = torch.arange(len(batch), device=lvlm.device)[:, None].expand_as(columns)
+    columns = torch.tensor([_columns(prepared, tokens) for prepared in batch], device=lvlm.device)
+    every = torch.arange(len(batch), device=lvlm.device)[:, None, None].expand_as(columns)
     states = run(lvlm, inputs, layers, lambda hidden: hidden[every.flatten(), columns.flatten()])
     return states.reshape(*columns.shape, *states.shape[1:])
 
@@ -40,12 +40,12 @@ def _packed_positions(prepared: Prepared) -> Tensor:
     return torch.cat([first, *(positions[:, prepared.prefix :] for positions in others)], dim=1)
 
 
-def _columns(prepared: Prepared, token: int) -> list[int]:
-    """Where each prompt's wanted token is in the packed row."""
+def _columns(prepared: Prepared, tokens: Sequence[int]) -> list[list[int]]:
+    """Where each prompt's wanted tokens are in the packed row."""
     columns, start = [], prepared.prefix
     for length in prepared.lengths:
-        index = token % length
-        columns.append(index if index < prepared.prefix else index - prepared.prefix + start)
+        indices = [token % length for token in tokens]
+        columns.append([index if index < prepared.prefix else index - prepared.prefix + start for index in indices])
         start += length - prepared.prefix
     return columns
 

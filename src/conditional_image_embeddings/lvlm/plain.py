@@ -16,20 +16,20 @@ from .loading import LVLM
 from .prompts import Prepared
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
-    """Hidden states (images, K, layers, d) of one token of each prompt, K passes' worth of work an image."""
+def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, K passes' worth of work an image."""
     singles = [single for prepared in batch for single in prepared.singles()]
-    tokens, images = prompt_inputs(lvlm, singles)
-    rows = torch.arange(len(singles), device=lvlm.device)
-    columns = torch.tensor([token % single.lengths[0] for single in singles], device=lvlm.device)
-    states = run(lvlm, tokens | images, layers, lambda hidden: hidden[rows, columns])
-    return states.reshape(len(batch), -1, *states.shape[1:])
+    prompts, images = prompt_inputs(lvlm, singles)
+    columns = torch.tensor([[token % single.lengths[0] for token in tokens] for single in singles], device=lvlm.device)
+    rows = torch.arange(len(singles), device=lvlm.device)[:, None].expand_as(columns)
+    states = run(lvlm, prompts | images, layers, lambda hidden: hidden[rows.flatten(), columns.flatten()])
+    return states.reshape(len(batch), -1, len(tokens), *states.shape[1:])
 
 
-def embed_one_by_one(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
+def embed_one_by_one(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
     """As `embed`, each prompt in a pass of its own: for models that cannot take a padded batch."""
     singles = [single for prepared in batch for single in prepared.singles()]
-    states = torch.cat([embed(lvlm, [single], layers, token)[0] for single in singles])
+    states = torch.cat([embed(lvlm, [single], layers, tokens)[0] for single in singles])
     return states.reshape(len(batch), -1, *states.shape[1:])
 
 

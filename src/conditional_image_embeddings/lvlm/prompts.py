@@ -100,6 +100,7 @@ class PromptMaker:
             else:
                 image_inputs[key] = value
         del tokens["attention_mask"]  # nothing is padded yet
+        tokens.pop("labels", None)  # PaliGemma's, for training
         return tokens, image_inputs
 
     def _learn(self, prompts: list[Inputs]) -> None:

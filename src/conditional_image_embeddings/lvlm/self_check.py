@@ -19,7 +19,7 @@ from .hidden_states import run
 from .loading import LVLM
 from .prompts import Prepared, PromptMaker
 
-Run = Callable[[LVLM, Sequence[Prepared], Sequence[int], int], Tensor]
+Run = Callable[[LVLM, Sequence[Prepared], Sequence[int], Sequence[int]], Tensor]
 
 RUNS: dict[str, Run] = {
     "packed": packed.embed,
@@ -59,10 +59,10 @@ class Choice:
     def shares(self) -> bool:
         return self.name != "plain"
 
-    def run(self, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], token: int) -> Tensor:
-        """Hidden states (images, K, layers, d) of one token of each prompt, the way chosen."""
+    def run(self, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, the way chosen."""
         way = RUNS[self.name]
-        return self.in_parts(batch, lambda part: way(lvlm, part, layers, token), share=self.shares)
+        return self.in_parts(batch, lambda part: way(lvlm, part, layers, tokens), share=self.shares)
 
     def in_parts(
         self, batch: Sequence[Prepared], run: Callable[[Sequence[Prepared]], Tensor], *, share: bool
@@ -70,11 +70,16 @@ class Choice:
         """Results (images, K, ...) of `run` on the whole batch, or on one image (one prompt, unless `share`) a pass."""
         if self.together:
             return run(batch)
-        parts = (
-            [[prepared] for prepared in batch] if share else [[one] for prepared in batch for one in prepared.singles()]
-        )
-        results = torch.cat([run(part) for part in parts])
+        results = torch.cat([run(part) for part in self.parts(batch, share=share)])
         return results.reshape(len(batch), -1, *results.shape[2:])
+
+    def parts(self, batch: Sequence[Prepared], *, share: bool) -> list[Sequence[Prepared]]:
+        """What goes through the model together."""
+        if self.together:
+            return [batch]
+        if share:
+            return [[prepared] for prepared in batch]
+        return [[one] for prepared in batch for one in prepared.singles()]
 
 
 def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> Choice:
@@ -85,7 +90,7 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> C
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
-        reference = plain.embed_one_by_one(lvlm, judges, layers, -1)
+        reference = plain.embed_one_by_one(lvlm, judges, layers, [-1])
         choice = _best(lvlm, batch, layers, reference, _candidates(lvlm, batch, share=share))
     if share and not choice.shares:
         logger.warning("%s: sharing the image is not exact, so each condition is a plain pass", lvlm.name)
@@ -141,12 +146,12 @@ def _difference(
     choice: Choice, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], reference: Tensor
 ) -> float:
     try:
-        states = choice.run(lvlm, batch, layers, -1)
+        states = choice.run(lvlm, batch, layers, [-1])
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
         # A family whose code does not take a mask, a cache or positions from outside refuses in ways of its own.
         logger.info("%s: %s does not run: %s", lvlm.name, choice.name, error)
         return float("inf")
-    every_layer = (0, 1, 3)
+    every_layer = (0, 1, 2, 4)
     return float(((states - reference).abs().amax(every_layer) / reference.abs().amax(every_layer)).max())
 
 

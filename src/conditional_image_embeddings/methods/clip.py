@@ -17,7 +17,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from ..checkpoint import Checkpoint
 from ..errors import ModelError
 from ..settings import Setting
-from .embedder import Embedder, Request
+from .embedder import Embedder
+from .request import Embedded, Request
 
 BUDGET_CPU = 32  # images a batch
 BUDGET_CUDA = 512
@@ -59,12 +60,12 @@ class CLIP(Embedder):
         """One an image: all are scaled to one size."""
         return 1
 
-    def embed(self, batch: Sequence[dict[str, Tensor]], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
-        """Vectors (n, 1, 1, d)."""
+    def embed(self, batch: Sequence[dict[str, Tensor]], request: Request) -> list[Embedded]:  # noqa: ARG002
+        """One vector an image."""
         inputs = {key: torch.cat([prepared[key] for prepared in batch]) for key in batch[0]}
         with torch.inference_mode():
             features = _features(self.dual_encoder.get_image_features(**self._on_device(inputs)))
-        return features[:, None, None]
+        return [Embedded(vector[None, None, None, None]) for vector in features]
 
     def encode_text(self, texts: str | Sequence[str], *, normalize_embeddings: bool = False) -> NDArray[np.float32]:
         """Texts in the space of the images.
@@ -100,7 +101,7 @@ class CLIP(Embedder):
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
         return vectors[0] if one else vectors
 
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """The one setting there is."""
         self._check(request)
         setting = Setting(
@@ -113,7 +114,7 @@ class CLIP(Embedder):
             image_max_size=self.image_max_size,
             extra=self.checkpoint.setting_extra,
         )
-        return [[setting]]
+        return [setting]
 
     def _on_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         device, dtype = self.checkpoint.device, self.checkpoint.dtype

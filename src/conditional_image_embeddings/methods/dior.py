@@ -7,24 +7,25 @@ Any image-text-to-text model of transformers will do, without training.
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
 from ..errors import ImageError
-from ..images import ImageInput, read_image
+from ..images import ImageInput
 from ..lvlm import generation, loading, plain, self_check
 from ..lvlm.cached import prefix_end
 from ..lvlm.prompts import Prepared, PromptMaker
+from ..lvlm.words import Words, say
 from ..settings import Setting
-from .embedder import Embedder, Request, is_one_image
-from .streaming import stream
+from .embedder import Embedder, is_one_image
+from .request import Embedded, Request
 
 POSITIONS = ("native", "flat")
 BUDGET_CPU = 2048  # tokens a batch: larger ones leave the caches of a CPU, and were up to a fifth slower
@@ -51,6 +52,7 @@ class DIOR(Embedder):
 
     method = "dior"
     conditional = True
+    has_hidden_states = True
 
     def __init__(
         self,
@@ -80,44 +82,87 @@ class DIOR(Embedder):
         self._told = False
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
-        """The image under each condition as model inputs."""
-        prepared = self._prompt_maker(request.conditions, request.prompt_type)(image)
+        """The image under each condition and prompt type as model inputs."""
+        prepared = self._prompt_maker(request.conditions, request.prompt_types)(image)
         for length in prepared.lengths:
-            if not -length <= request.token < length:
-                raise ValueError(f"token {request.token} is out of range: the prompt has {length} tokens")
+            for token in request.tokens:
+                if not -length <= token < length:
+                    raise ValueError(f"token {token} is out of range: the prompt has {length} tokens")
         return prepared
 
     def cost(self, prepared: Prepared) -> int:
         """Tokens that the model reads for this image."""
         return prepared.shared_length if self.choice.shares else sum(prepared.lengths)
 
-    def embed(self, batch: Sequence[Prepared], request: Request) -> NDArray[np.float32]:
-        """Vectors (images, K, layers, d)."""
+    def embed(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
+        """Vectors, and words if asked for: from one reading of each prompt where the last token's state is wanted."""
         layers = [self.lvlm.layer_index(layer) for layer in request.layers]
-        shares = self.shares(batch, request.token)
         with torch.inference_mode():
-            if request.embedding_source == "input_last":
-                way = self_check.RUNS[self.choice.name] if shares else plain.embed
-
-                def run(part: Sequence[Prepared]) -> Tensor:
-                    return way(self.lvlm, part, layers, request.token)
-
+            if request.top_words:
+                of_last = request.embedding_source == "input_last" and request.tokens == (-1,)
+                states, words = self._said(batch, layers if of_last else [], request)
+                if states is None:
+                    states = self._states(batch, layers, request)
             else:
-                new_tokens = 1 if request.embedding_source == "first_output" else request.max_new_tokens
-                sampling = generation.Sampling(new_tokens, request.do_sample, request.temperature)
-                shares = shares and self.choice.caches
+                states, words = self._states(batch, layers, request), []
+            vectors = _pooled(states.float(), request).cpu().numpy()
+        told = len(request.prompt_names)
+        return [
+            Embedded(
+                np.asarray(vectors[index]),
+                [words[index][k : k + told] for k in range(0, len(words[index]), len(request.prompt_types))]
+                if words
+                else None,
+            )
+            for index in range(len(batch))
+        ]
 
-                def run(part: Sequence[Prepared]) -> Tensor:
-                    return generation.embed(self.lvlm, part, layers, sampling, share=shares)
+    def _states(self, batch: Sequence[Prepared], layers: Sequence[int], request: Request) -> Tensor:
+        """Hidden states (images, prompts, tokens, layers, d)."""
+        shares = self.shares(batch, request.tokens)
+        if request.embedding_source == "input_last":
+            way = self_check.RUNS[self.choice.name] if shares else plain.embed
 
-            states = self.choice.in_parts(batch, run, share=shares)
-            return np.asarray(states.float().cpu().numpy())
+            def run(part: Sequence[Prepared]) -> Tensor:
+                return way(self.lvlm, part, layers, request.tokens)
 
-    def shares(self, batch: Sequence[Prepared], token: int) -> bool:
+        else:
+            sampling = self.sampling(request)
+            shares = shares and self.choice.caches
+
+            def run(part: Sequence[Prepared]) -> Tensor:
+                return generation.embed(self.lvlm, part, layers, sampling, share=shares)
+
+        return self.choice.in_parts(batch, run, share=shares)
+
+    def _said(
+        self, batch: Sequence[Prepared], layers: Sequence[int], request: Request
+    ) -> tuple[Tensor | None, list[list[Words]]]:
+        """States (images, prompts, 1, layers, d) of the last tokens, and the words of each image and prompt."""
+        share = self.choice.caches and self.shares(batch, (-1,))
+        parts = [
+            say(self.lvlm, part, layers, request.top_words, request.least_probability, share=share)
+            for part in self.choice.parts(batch, share=share)
+        ]
+        words = [words for _, of_part in parts for words in of_part]
+        states = [states for states, _ in parts if states is not None]
+        prompts = len(batch[0].prompts)
+        grouped = [words[start : start + prompts] for start in range(0, len(words), prompts)]
+        if not states:
+            return None, grouped
+        together = torch.cat(states)
+        return together.reshape(len(batch), prompts, 1, *together.shape[2:]), grouped
+
+    def sampling(self, request: Request) -> generation.Sampling:
+        """How the answer's tokens are chosen."""
+        new_tokens = 1 if request.embedding_source == "first_output" else request.max_new_tokens
+        return generation.Sampling(new_tokens, request.do_sample, request.temperature)
+
+    def shares(self, batch: Sequence[Prepared], tokens: Sequence[int]) -> bool:
         """Whether this batch can: some chat templates put the text before the image, some tokens wanted lie there."""
         if not self.choice.shares or len(batch[0].prompts) == 1:
             return False
-        outside = any(prepared.image_end > prefix_end(prepared, token) for prepared in batch)
+        outside = any(prepared.image_end > prefix_end(prepared, tokens) for prepared in batch)
         if outside and not self._told:
             self._told = True
             logger.warning("%s: the prompts share less than the image, so each is a plain pass", self.model)
@@ -132,71 +177,69 @@ class DIOR(Embedder):
         prompt_type: str = "describe",
         batch_size: int | None = None,
     ) -> list[Any]:
-        """What the model would say: the k most probable first tokens of its answer, each with its probability.
+        """What the model would say: the k most probable words of its answer, each with its probability.
+
+        The most probable first tokens are continued greedily until the word that each begins has ended; a word's
+        probability is that of its pieces one after another. Case and white space are folded.
 
         Returns:
-            For each image and condition a list of k pairs such as ("red", 0.81), most probable first. A single image
-            drops the outer list, a single condition (or None) the inner one.
+            For each image and condition a list of at most k pairs such as ("red", 0.81), most probable first. A single
+            image drops the outer list, a single condition (or None) the inner one.
 
         Raises:
             ImageError: an image cannot be read.
         """
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one word")
-        request = Request(conditions=checked_conditions(conditions), prompt_type=prompt_type)
+        request = Request(
+            conditions=checked_conditions(conditions),
+            prompt_types=(prompt_type,),
+            layers=(0,),
+            top_words=k,
+            least_probability=0.0,
+        )
         one_image = is_one_image(images)
         inputs: Sequence[Any] = [images] if one_image else images  # type: ignore[assignment]
         found: list[Any] = [None] * len(inputs)
-        results = stream(
-            _Words(self, k),
-            enumerate(inputs),
-            request,
-            read=lambda image: read_image(image, max_size=self.image_max_size),
-            batch_size=batch_size,
-        )
-        for index, outcome in results:
+        for index, outcome in self.stream(enumerate(inputs), request, batch_size=batch_size):
             if isinstance(outcome, ImageError):
                 raise outcome
-            found[index] = [
-                [(self.lvlm.tokenizer.decode([int(token)]).strip(), float(probability)) for token, probability in pairs]
-                for pairs in outcome
-            ]
+            found[index] = [of_condition[0] for of_condition in outcome.words or []]
         if conditions is None or isinstance(conditions, str):
             found = [per_condition[0] for per_condition in found]
         return found[0] if one_image else found
 
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
-        """The K x L settings of the request's vectors."""
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
+        """One setting a vector of the request, in the order of its axes."""
         extra = dict(self.checkpoint.setting_extra)
         if request.embedding_source == "mean_output":
             extra["max_new_tokens"] = request.max_new_tokens
         if request.embedding_source != "input_last" and request.do_sample:
             extra["temperature"] = request.temperature
         return [
-            [
-                Setting(
-                    dataset=dataset,
-                    source=source,
-                    method=self.method,
-                    model=self.model,
-                    revision=self.revision,
-                    prompt_type=request.prompt_type,
-                    condition=condition,
-                    layer=layer,
-                    token=request.token,
-                    embedding_source=request.embedding_source,
-                    dtype=str(self.lvlm.dtype).removeprefix("torch."),
-                    image_max_size=self.image_max_size,
-                    positions=self.positions,
-                    extra=extra,
-                )
-                for layer in request.layers
-            ]
-            for condition in request.conditions
+            Setting(
+                dataset=dataset,
+                source=source,
+                method=self.method,
+                model=self.model,
+                revision=self.revision,
+                prompt_type=prompt_type,
+                condition=condition,
+                layer=layer,
+                token=token,
+                embedding_source=request.embedding_source,
+                dtype=str(self.lvlm.dtype).removeprefix("torch."),
+                image_max_size=self.image_max_size,
+                positions=self.positions,
+                extra=extra,
+            )
+            for condition, prompt_type, token, layer in product(
+                request.conditions, request.prompt_names, request.tokens, request.layer_names
+            )
         ]
 
-    def _new_prompt_maker(self, conditions: tuple[str | None, ...], prompt_type: str) -> PromptMaker:
-        texts = [prompt(condition, prompt_type) for condition in conditions]
+    def _new_prompt_maker(self, conditions: tuple[str | None, ...], prompt_types: tuple[str, ...]) -> PromptMaker:
+        texts = [prompt(condition, prompt_type) for condition, prompt_type in product(conditions, prompt_types)]
         return PromptMaker(self.lvlm, texts, flat_positions=self.positions == "flat")
 
     def _check(self, request: Request) -> None:
@@ -205,23 +248,13 @@ class DIOR(Embedder):
             self.lvlm.layer_index(layer)
 
 
-class _Words:
-    """The stage behind `DIOR.words`: most probable first tokens instead of hidden states."""
-
-    def __init__(self, embedder: DIOR, k: int) -> None:
-        self.embedder = embedder
-        self.k = k
-        self.budget = embedder.budget
-        self.prepare = embedder.prepare
-        self.cost = embedder.cost
-
-    def embed(self, batch: Sequence[Prepared], request: Request) -> NDArray[np.float32]:
-        """Token ids (exact in float32) and probabilities, (images, K, k, 2)."""
-        with torch.inference_mode():
-            lvlm, choice = self.embedder.lvlm, self.embedder.choice
-            shares = choice.caches and self.embedder.shares(batch, request.token)
-            logits = choice.in_parts(
-                batch, lambda part: generation.first_logits(lvlm, part, share=shares), share=shares
-            )
-            best = logits.float().softmax(-1).topk(min(self.k, logits.shape[-1]))
-            return np.asarray(torch.stack([best.indices.float(), best.values], dim=-1).cpu().numpy())
+def _pooled(states: Tensor, request: Request) -> Tensor:
+    """From states (images, prompts, tokens, layers, d) to vectors (images, *request.shape, d)."""
+    vectors = states.reshape(len(states), len(request.conditions), len(request.prompt_types), *states.shape[2:])
+    if request.average_prompts:
+        vectors = vectors.mean(2, keepdim=True)
+    if request.layer_pooling:
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        pooled = vectors.mean(-2) if request.layer_pooling == "mean" else vectors.flatten(-2)
+        vectors = pooled[..., None, :]
+    return vectors

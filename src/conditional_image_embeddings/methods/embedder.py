@@ -6,50 +6,22 @@ reading, batching, order, checks and output form are written here once.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..conditions import Conditions, checked_conditions, prompt
+from ..conditions import Conditions, checked_conditions
 from ..errors import ConditionError, ImageError
 from ..images import ImageInput, read_image
 from ..settings import Setting
+from .request import Embedded, Request
 from .streaming import Key, stream
 
 if TYPE_CHECKING:
     import torch
-
-EMBEDDING_SOURCES = ("input_last", "first_output", "mean_output")
-
-Prepared = TypeVar("Prepared")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What one call asks for, checked. K conditions and L layers give (K, L, d) values an image."""
-
-    conditions: tuple[str | None, ...] = (None,)
-    prompt_type: str = "describe"
-    layers: tuple[int, ...] = (-1,)
-    token: int = -1
-    embedding_source: str = "input_last"
-    max_new_tokens: int = 16
-    do_sample: bool = False
-    temperature: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "conditions", checked_conditions(self.conditions))
-        prompt(None, self.prompt_type)  # an unknown prompt type is refused before any image is read
-        if self.embedding_source not in EMBEDDING_SOURCES:
-            raise ValueError(
-                f"unknown embedding_source {self.embedding_source!r}; known: {', '.join(EMBEDDING_SOURCES)}"
-            )
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {self.max_new_tokens}; at least 1 token must be generated")
 
 
 class Embedder(ABC):
@@ -61,6 +33,7 @@ class Embedder(ABC):
         revision: The hub's commit or a fingerprint of the local files.
         conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
+        has_hidden_states: Whether prompt type, layer, token and embedding source can be chosen.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
@@ -70,6 +43,7 @@ class Embedder(ABC):
     revision: str | None
     conditional: bool
     depth: int
+    has_hidden_states: bool = False
     image_max_size: int
     budget: int
 
@@ -82,12 +56,12 @@ class Embedder(ABC):
         """What the prepared image costs in a batch: its tokens, for a model with a sequence."""
 
     @abstractmethod
-    def embed(self, batch: Sequence[Any], request: Request) -> NDArray[np.float32]:
-        """Vectors of prepared images, float32 (n, K, L, d). Runs the model; one thread at a time."""
+    def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
+        """The vectors of prepared images, and their words if asked for. Runs the model; one thread at a time."""
 
     @abstractmethod
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
-        """The K x L settings of the request's vectors: what a store keeps them under."""
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
+        """What a store keeps the request's vectors under: one setting a vector, in the order of the request's axes."""
 
     def stream(
         self,
@@ -97,8 +71,8 @@ class Embedder(ABC):
         batch_size: int | None = None,
         workers: int | None = None,
         read: Callable[[Any], Image.Image] | None = None,
-    ) -> Iterator[tuple[Key, NDArray[np.float32] | ImageError]]:
-        """`(key, vectors (K, L, d))` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order.
+    ) -> Iterator[tuple[Key, Embedded | ImageError]]:
+        """`(key, Embedded)` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order.
 
         `read` makes an image of an input, in a worker; by default `read_image` for an `ImageInput`.
         """
@@ -117,8 +91,9 @@ class Embedder(ABC):
         images: "ImageInput | Sequence[ImageInput]",
         conditions: Conditions = None,
         *,
-        prompt_type: str = "describe",
-        layer: int = -1,
+        prompt_type: str | Sequence[str] = "describe",
+        layer: int | Sequence[int] = -1,
+        layer_pooling: str = "concat",
         token: int = -1,
         embedding_source: str = "input_last",
         max_new_tokens: int = 16,
@@ -133,8 +108,11 @@ class Embedder(ABC):
         Args:
             images: A path, PIL image, (H, W, 3) uint8 array or tensor, or encoded bytes; or a sequence of them.
             conditions: A name ("car color"), a sequence of K names (None among them is "no condition"), or None.
-            prompt_type: One of the paper's seven prompt types.
-            layer: Index into the hidden states: 0 the input embeddings, k the output of layer k, -1 the last, normed.
+            prompt_type: One of the paper's seven prompt types; of several, the mean of their vectors. They share the
+                image, so that each costs but a few tokens more.
+            layer: Index into the hidden states: 0 the input embeddings, k the output of layer k, -1 the last, normed;
+                or several of them.
+            layer_pooling: What becomes of several layers, each scaled to unit length: "concat" or "mean".
             token: Index into the prompt's real tokens; -1 is the last.
             embedding_source: "input_last", "first_output" (the first generated token) or "mean_output" (the mean
                 over the generated tokens).
@@ -155,23 +133,18 @@ class Embedder(ABC):
         """
         request = Request(
             conditions=checked_conditions(conditions),
-            prompt_type=prompt_type,
-            layers=(layer,),
-            token=token,
+            prompt_types=(prompt_type,) if isinstance(prompt_type, str) else tuple(prompt_type),
+            average_prompts=not isinstance(prompt_type, str),
+            layers=(layer,) if isinstance(layer, int) else tuple(layer),
+            layer_pooling=None if isinstance(layer, int) else layer_pooling,
+            tokens=(token,),
             embedding_source=embedding_source,
             max_new_tokens=max_new_tokens,
         )
         one_image = is_one_image(images)
         inputs: Sequence[Any] = [images] if one_image else images  # type: ignore[assignment]
-        vectors = self._collect(inputs, request, batch_size, show_progress_bar)[:, :, 0]
-        if truncate_dim is not None:
-            if not 1 <= truncate_dim <= vectors.shape[-1]:
-                raise ValueError(
-                    f"truncate_dim is {truncate_dim}; this model's vectors have {vectors.shape[-1]} dimensions"
-                )
-            vectors = vectors[..., :truncate_dim]
-        if normalize_embeddings:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        vectors = self._collect(inputs, request, batch_size, show_progress_bar)[:, :, 0, 0, 0]
+        vectors = finished(vectors, truncate_dim=truncate_dim, normalize_embeddings=normalize_embeddings)
         if conditions is None or isinstance(conditions, str):
             vectors = vectors[:, 0]
         if one_image:
@@ -195,8 +168,8 @@ class Embedder(ABC):
                 if isinstance(outcome, ImageError):
                     raise outcome
                 if vectors is None:
-                    vectors = np.empty((len(images), *outcome.shape), dtype=np.float32)
-                vectors[index] = outcome
+                    vectors = np.empty((len(images), *outcome.vectors.shape), dtype=np.float32)
+                vectors[index] = outcome.vectors
                 bar.update()
         if vectors is None:
             raise ValueError("no images given: pass at least one")
@@ -209,9 +182,25 @@ class Embedder(ABC):
                 "or choose a method that takes one (dior)"
             )
         default = Request()
-        for option in ("layers", "token", "embedding_source"):
-            if not self.conditional and getattr(request, option) != getattr(default, option):
-                raise ValueError(f"{self.method} has one vector an image: leave {option.rstrip('s')} at its default")
+        for option, called in (
+            ("layers", "layer"), ("tokens", "token"), ("prompt_types", "prompt_type"),
+            ("layer_pooling", "layer_pooling"), ("embedding_source", "embedding_source"),
+        ):  # fmt: skip
+            if not self.has_hidden_states and getattr(request, option) != getattr(default, option):
+                raise ValueError(f"{self.method} has one vector an image: leave {called} at its default")
+
+
+def finished(
+    vectors: NDArray[np.float32], *, truncate_dim: int | None, normalize_embeddings: bool
+) -> NDArray[np.float32]:
+    """Vectors (..., d) cut to their first dimensions and then scaled to unit length, as far as asked for."""
+    if truncate_dim is not None:
+        if not 1 <= truncate_dim <= vectors.shape[-1]:
+            raise ValueError(f"truncate_dim is {truncate_dim}; these vectors have {vectors.shape[-1]} dimensions")
+        vectors = vectors[..., :truncate_dim]
+    if normalize_embeddings:
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return vectors
 
 
 def is_one_image(images: Any) -> bool:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..settings import Setting
-from .embedder import Embedder, Request
+from .embedder import Embedder
+from .request import Embedded, Request
 
 BATCH = 256  # images; there is no model whose memory could fill
 
@@ -37,11 +38,11 @@ class Pixels(Embedder):
         """One an image."""
         return 1
 
-    def embed(self, batch: Sequence[NDArray[np.float32]], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
-        """Vectors (n, 1, 1, d)."""
-        return np.stack(batch)[:, None, None]
+    def embed(self, batch: Sequence[NDArray[np.float32]], request: Request) -> list[Embedded]:  # noqa: ARG002
+        """One vector an image."""
+        return [Embedded(vector[None, None, None, None]) for vector in batch]
 
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """The one setting there is."""
         self._check(request)
         setting = Setting(
@@ -51,4 +52,4 @@ class Pixels(Embedder):
             model=self.model,
             image_max_size=self.image_max_size,
         )
-        return [[setting]]
+        return [setting]

@@ -6,20 +6,21 @@ Running a finished job again then takes the time of looking, not that of loading
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..checkpoint import fingerprint, local_directory
 from ..errors import ImageError, ModelError
 from ..settings import Setting
-from .embedder import Embedder, Request
+from .embedder import Embedder
+from .request import Embedded, Request
 from .streaming import Key
 
 if TYPE_CHECKING:
     from ..store import Store
+
+Axes = tuple[str | None, str | None, int | None, int | str | None]  # condition, prompt type, token, layer
 
 IRRELEVANT = {"share", "device", "dtype", "positions", "image_max_size"}  # to a setting, or compared with it here
 
@@ -51,21 +52,23 @@ def remembered(
         "extra": {},
     }
     for_a_prompt = {
-        "prompt_type": request.prompt_type,
-        "token": request.token,
         "embedding_source": request.embedding_source,
         "positions": options.get("positions", "native"),
     }
-    known: dict[tuple[str | None, int | None], Setting] = {}
+    known: dict[Axes, Setting] = {}
     for setting in store.settings():
         if method in {None, setting.method} and all(getattr(setting, name) == value for name, value in wanted.items()):
             if setting.prompt_type is None:  # a method without a prompt
-                known[None, -1] = setting
+                known[None, "describe", -1, -1] = setting
             elif all(getattr(setting, name) == value for name, value in for_a_prompt.items()):
-                known[setting.condition, setting.layer] = setting
-    if not all((condition, layer) in known for condition in request.conditions for layer in request.layers):
+                known[setting.condition, setting.prompt_type, setting.token, setting.layer] = setting
+    if not all(axes in known for axes in _axes(request)):
         return None
     return Remembered(known, load)
+
+
+def _axes(request: Request) -> Iterator[Axes]:
+    return product(request.conditions, request.prompt_names, request.tokens, request.layer_names)
 
 
 def _has_gpu() -> bool:
@@ -76,21 +79,18 @@ def _has_gpu() -> bool:
 class Remembered:
     """Stands in for an embedder in a job, until an image has to be embedded."""
 
-    def __init__(self, known: Mapping[tuple[str | None, int | None], Setting], load: Callable[[], Embedder]) -> None:
+    def __init__(self, known: Mapping[Axes, Setting], load: Callable[[], Embedder]) -> None:
         first = next(iter(known.values()))
         self.model = first.model
         self.image_max_size = first.image_max_size
         self._known, self._load = known, load
 
-    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[list[Setting]]:
-        return [
-            [replace(self._known[condition, layer], dataset=dataset, source=source) for layer in request.layers]
-            for condition in request.conditions
-        ]
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
+        return [replace(self._known[axes], dataset=dataset, source=source) for axes in _axes(request)]
 
     def stream(
         self, images: Iterable[tuple[Key, Any]], request: Request, **options: Any
-    ) -> Iterator[tuple[Key, NDArray[np.float32] | ImageError]]:
+    ) -> Iterator[tuple[Key, Embedded | ImageError]]:
         embedder = self._load()
         if embedder.settings(request, dataset="") != self.settings(request, dataset=""):
             raise ModelError(

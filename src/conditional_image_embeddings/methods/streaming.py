@@ -12,9 +12,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import ImageError
 
 Key = TypeVar("Key", bound=Hashable)
@@ -34,7 +31,7 @@ class Stage(Protocol):
 
     def cost(self, prepared: Any) -> int: ...
 
-    def embed(self, batch: Sequence[Any], request: Any) -> NDArray[np.float32]: ...
+    def embed(self, batch: Sequence[Any], request: Any) -> Sequence[Any]: ...
 
 
 def stream(
@@ -45,8 +42,8 @@ def stream(
     read: Callable[[Any], Any],
     batch_size: int | None = None,
     workers: int | None = None,
-) -> Iterator[tuple[Key, NDArray[np.float32] | ImageError]]:
-    """Yield `(key, vectors)` for each image, or `(key, error)` for one that cannot be read; not in the order given.
+) -> Iterator[tuple[Key, Any]]:
+    """Yield `(key, result)` for each image or `(key, error)` for one that cannot be read; not in the order given.
 
     Args:
         stage: The embedder: it prepares one image, and embeds a batch of them.
@@ -110,18 +107,18 @@ def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None)
         yield batch
 
 
-def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Iterator[tuple[Key, NDArray[np.float32]]]:
-    """The batch's vectors; in halves where the accelerator's memory is too small, and smaller batches from then on."""
+def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Iterator[tuple[Key, Any]]:
+    """The batch's results; in halves where the accelerator's memory is too small, and smaller batches from then on."""
     import torch
 
-    vectors = None
+    results = None
     try:
-        vectors = stage.embed([prepared for _, prepared in batch], request)
+        results = stage.embed([prepared for _, prepared in batch], request)
     except torch.OutOfMemoryError:
         if len(batch) == 1:
             raise
     # Outside of the except block: the exception's traceback keeps the failed batch's tensors alive.
-    if vectors is None:
+    if results is None:
         torch.cuda.empty_cache()
         stage.budget = max(1, max(stage.cost(prepared) for _, prepared in batch) * len(batch) // 2)
         logger.info("out of memory with %d images; batches are now at most %d in cost", len(batch), stage.budget)
@@ -129,4 +126,4 @@ def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Itera
         yield from _embedded(stage, batch[:half], request)
         yield from _embedded(stage, batch[half:], request)
     else:
-        yield from zip((key for key, _ in batch), vectors, strict=True)
+        yield from zip((key for key, _ in batch), results, strict=True)

@@ -1,0 +1,124 @@
+"""What one call asks for, and what comes back for one image."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..conditions import checked_conditions, prompt
+
+EMBEDDING_SOURCES = ("input_last", "first_output", "mean_output")
+LAYER_POOLINGS = ("mean", "concat")
+
+Words = list[tuple[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of an embedder, checked: vectors of every combination of condition, prompt type, token and layer.
+
+    Attributes:
+        conditions: None among them is "no condition".
+        prompt_types: Some of the paper's seven.
+        tokens: Indices into the prompt's real tokens.
+        layers: Indices into the hidden states.
+        average_prompts: The mean over the prompt types instead of a vector for each.
+        layer_pooling: "mean" or "concat": one vector from all layers, each scaled to unit length before.
+        embedding_source: "input_last", "first_output" or "mean_output".
+        top_words: How many words are told with each vector, at most.
+        least_probability: Words whose first token is less probable than this are not told.
+    """
+
+    conditions: tuple[str | None, ...] = (None,)
+    prompt_types: tuple[str, ...] = ("describe",)
+    tokens: tuple[int, ...] = (-1,)
+    layers: tuple[int, ...] = (-1,)
+    average_prompts: bool = False
+    layer_pooling: str | None = None
+    embedding_source: str = "input_last"
+    max_new_tokens: int = 16
+    do_sample: bool = False
+    temperature: float = 0.0
+    top_words: int = 0
+    least_probability: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", checked_conditions(self.conditions))
+        for prompt_type in self.prompt_types:
+            prompt(None, prompt_type)  # an unknown one is refused before any image is read
+        if not (self.prompt_types and self.tokens and self.layers):
+            raise ValueError("at least one prompt type, one token and one layer are needed")
+        if self.layer_pooling not in {None, *LAYER_POOLINGS}:
+            raise ValueError(f"unknown layer_pooling {self.layer_pooling!r}; known: {', '.join(LAYER_POOLINGS)}")
+        if self.embedding_source not in EMBEDDING_SOURCES:
+            raise ValueError(
+                f"unknown embedding_source {self.embedding_source!r}; known: {', '.join(EMBEDDING_SOURCES)}"
+            )
+        if self.embedding_source != "input_last" and self.tokens != (-1,):
+            raise ValueError(f"{self.embedding_source} is of the generated tokens: leave token at its default")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}; at least 1 token must be generated")
+        if self.top_words < 0:
+            raise ValueError(f"top_words is {self.top_words}; it cannot be less than 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Vectors an image: conditions, prompt types, tokens, layers; averaged or pooled axes have length 1."""
+        return (
+            len(self.conditions),
+            1 if self.average_prompts else len(self.prompt_types),
+            len(self.tokens),
+            1 if self.layer_pooling else len(self.layers),
+        )
+
+    @property
+    def prompt_names(self) -> tuple[str, ...]:
+        """The prompt types as settings call them; their mean is `describe+express`."""
+        return ("+".join(self.prompt_types),) if self.average_prompts else self.prompt_types
+
+    @property
+    def layer_names(self) -> tuple[int | str, ...]:
+        """The layers as settings call them; pooled ones are `mean(-1,-4)`."""
+        return (f"{self.layer_pooling}({','.join(map(str, self.layers))})",) if self.layer_pooling else self.layers
+
+    def distinct(self) -> "Request":
+        """Without repetitions."""
+        return replace(
+            self,
+            conditions=tuple(dict.fromkeys(self.conditions)),
+            prompt_types=tuple(dict.fromkeys(self.prompt_types)),
+            tokens=tuple(dict.fromkeys(self.tokens)),
+            layers=tuple(dict.fromkeys(self.layers)),
+        )
+
+    def only(self, wanted: NDArray[np.bool_]) -> tuple["Request", tuple[NDArray[np.intp], ...]]:
+        """The smallest request that covers the wanted vectors, and which indices of each axis it keeps.
+
+        Args:
+            wanted: bool, of this request's `shape`.
+        """
+        kept = tuple(
+            np.flatnonzero(wanted.any(axis=tuple(other for other in range(4) if other != axis))) for axis in range(4)
+        )
+        smaller: dict[str, Any] = {"conditions": tuple(self.conditions[index] for index in kept[0])}
+        if not self.average_prompts:
+            smaller["prompt_types"] = tuple(self.prompt_types[index] for index in kept[1])
+        smaller["tokens"] = tuple(self.tokens[index] for index in kept[2])
+        if not self.layer_pooling:
+            smaller["layers"] = tuple(self.layers[index] for index in kept[3])
+        return replace(self, **smaller), kept
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One image.
+
+    Attributes:
+        vectors: float32 (conditions, prompt types, tokens, layers, d): the request's `shape`, and the dimensions.
+        words: For each condition and prompt type the words that explain it, most probable first; None if not asked for,
+            or where the method has none.
+    """
+
+    vectors: NDArray[np.float32]
+    words: list[list[Words]] | None = None

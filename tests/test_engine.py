@@ -18,10 +18,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.conditions import prompt
-from conditional_image_embeddings.lvlm import batches, cached, loading, packed, plain, self_check
+from conditional_image_embeddings.lvlm import batches, cached, loading, packed, plain, self_check, texts
 from conditional_image_embeddings.lvlm.families import FAMILIES
 from conditional_image_embeddings.lvlm.loading import LVLM
 from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
+from conditional_image_embeddings.lvlm.texts import text_prompt
 
 CONDITIONS = [
     "color",
@@ -179,6 +180,28 @@ def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
 
     monkeypatch.setattr(cached, "position_ids", shifted)
     assert wrong(tried(key), cached.embed) > WRONG
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
+def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
+    """Without an image, on every family: prompts of different lengths, each against a plain call of transformers."""
+    directory, lvlm, choice, _ = tried(family.key)
+    prompts = [text_prompt("red", "car color"), text_prompt("a much longer text, of the weather", None)]
+    layers = [1, len(lvlm.layers)]
+    with torch.inference_mode():
+        got = texts.embed(lvlm, prompts, layers, [-1], 2048 if choice.shares else 1)[:, 0]
+    assert float((got[0] - got[1]).abs().max()) > WRONG
+    processor = AutoProcessor.from_pretrained(directory)
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
+    for text, vectors in zip(prompts, got, strict=True):
+        messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
+        chat = processor.chat_template and processor.apply_chat_template(messages, add_generation_prompt=True)
+        ids = processor.tokenizer(chat or text, return_tensors="pt")
+        with torch.no_grad():
+            states = model(input_ids=ids["input_ids"], output_hidden_states=True).hidden_states
+        assert float((vectors[1] - states[-1][0, -1]).abs().max()) <= EXACT
+        if len(states) == len(lvlm.layers) + 1:  # without an image, Mllama leaves its layers of cross attention out
+            assert float((vectors[0] - states[1][0, -1]).abs().max()) <= EXACT
 
 
 def test_sharing_where_it_is_unsound_would_be_noticed(tried):

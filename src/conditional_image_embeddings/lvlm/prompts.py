@@ -67,7 +67,7 @@ class PromptMaker:
     def __init__(self, lvlm: LVLM, texts: Sequence[str], *, flat_positions: bool = False) -> None:
         self.lvlm = lvlm
         self.flat_positions = flat_positions
-        self.texts = [chat_prompt(lvlm, text) for text in texts]
+        self.texts = [chat(lvlm, text) for text in texts]
         self._tails: list[Tensor] | None = None  # learned from the first image
 
     def __call__(self, image: Image.Image) -> Prepared:
@@ -135,16 +135,20 @@ class PromptMaker:
         )
 
 
-def chat_prompt(lvlm: LVLM, text: str) -> str:
-    """The text behind the image in a user turn of the model's own chat template; without one, image token and text."""
+def chat(lvlm: LVLM, text: str, *, image: bool = True) -> str:
+    """The text, behind the image if there is one, in a user turn of the model's own chat template.
+
+    Without a template: the image token and the text.
+    """
+    behind = f"{lvlm.image_token}{text}" if image else text
     if getattr(lvlm.processor, "chat_template", None):
-        content: Any = [{"type": "image"}, {"type": "text", "text": text}]
+        content: Any = [*([{"type": "image"}] if image else []), {"type": "text", "text": text}]
         templater = lvlm.processor
     elif getattr(lvlm.tokenizer, "chat_template", None):
-        content = f"{lvlm.image_token}{text}"
+        content = behind
         templater = lvlm.tokenizer
     else:
-        return f"{lvlm.image_token}{text}"
+        return behind
     messages = [{"role": "user", "content": content}]
     return str(templater.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 

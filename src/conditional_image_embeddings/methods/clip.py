@@ -22,6 +22,7 @@ from .request import Embedded, Request
 
 BUDGET_CPU = 32  # images a batch
 BUDGET_CUDA = 512
+TEXTS = 256  # a batch
 
 
 class CLIP(Embedder):
@@ -67,15 +68,8 @@ class CLIP(Embedder):
             features = _features(self.dual_encoder.get_image_features(**self._on_device(inputs)))
         return [Embedded(vector[None, None, None, None]) for vector in features]
 
-    def encode_text(self, texts: str | Sequence[str], *, normalize_embeddings: bool = False) -> NDArray[np.float32]:
-        """Texts in the space of the images.
-
-        Args:
-            texts: A text, or a sequence of them.
-            normalize_embeddings: Scale each vector to unit length.
-
-        Returns:
-            float32, (n, d), or (d,) for one text.
+    def embed_text(self, texts: Sequence[str], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
+        """Vectors (n, 1, 1, 1, 1, d) of texts, from the text tower.
 
         Raises:
             ModelError: the model has no text tower.
@@ -84,22 +78,21 @@ class CLIP(Embedder):
             raise ModelError(f"{self.model} has no text tower: texts need a dual encoder of images and texts")
         if self._tokenizer is None:
             self._tokenizer = self.checkpoint.load_processor(AutoTokenizer)
-        one = isinstance(texts, str)
         # SigLIP and its kin were trained on texts padded to one length and read their last position.
         length = self.dual_encoder.config.get_text_config().max_position_embeddings
         fixed = "siglip" in self.dual_encoder.config.model_type
-        inputs = self._tokenizer(
-            [texts] if one else list(texts),
-            padding="max_length" if fixed else True,
-            truncation=True,
-            max_length=length if fixed else min(length, self._tokenizer.model_max_length),
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            vectors = _features(self.dual_encoder.get_text_features(**self._on_device(dict(inputs))))
-        if normalize_embeddings:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-        return vectors[0] if one else vectors
+        parts = []
+        for start in range(0, len(texts), TEXTS):
+            inputs = self._tokenizer(
+                list(texts[start : start + TEXTS]),
+                padding="max_length" if fixed else True,
+                truncation=True,
+                max_length=length if fixed else min(length, self._tokenizer.model_max_length),
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                parts.append(_features(self.dual_encoder.get_text_features(**self._on_device(dict(inputs)))))
+        return np.concatenate(parts)[:, None, None, None, None]
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """The one setting there is."""

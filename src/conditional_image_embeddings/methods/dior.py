@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
-from ..errors import ImageError
+from ..errors import ImageError, ModelError
 from ..images import ImageInput
 from ..lvlm import generation, loading, plain, self_check
 from ..lvlm.cached import prefix_end
 from ..lvlm.prompts import Prepared, PromptMaker
+from ..lvlm.texts import embed as embed_texts
+from ..lvlm.texts import text_prompt
 from ..lvlm.words import Words, say
 from ..settings import Setting
 from .embedder import Embedder, is_one_image
@@ -152,6 +155,27 @@ class DIOR(Embedder):
             return None, grouped
         together = torch.cat(states)
         return together.reshape(len(batch), prompts, 1, *together.shape[2:]), grouped
+
+    def embed_text(self, texts: Sequence[str], request: Request) -> NDArray[np.float32]:
+        """Vectors (n, *request.shape, d) of texts, read in place of the image.
+
+        Raises:
+            ModelError: the model does not run without an image.
+        """
+        layers = [self.lvlm.layer_index(layer) for layer in request.layers]
+        prompts = [
+            text_prompt(text, condition, prompt_type)
+            for text, condition, prompt_type in product(texts, request.conditions, request.prompt_types)
+        ]
+        # Where prompts are plain passes, padding too may change a state (prefix-LMs): one text at a time.
+        budget = self.budget if self.choice.shares else 1
+        try:
+            with torch.inference_mode():
+                states = embed_texts(self.lvlm, prompts, layers, request.tokens, budget)
+                vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
+                return np.asarray(vectors.cpu().numpy())
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ModelError(f"{self.model} does not read a text without an image: {error}") from error
 
     def sampling(self, request: Request) -> generation.Sampling:
         """How the answer's tokens are chosen."""

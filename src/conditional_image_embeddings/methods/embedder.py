@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..conditions import Conditions, checked_conditions
-from ..errors import ConditionError, ImageError
+from ..errors import ConditionError, ImageError, ModelError
 from ..images import ImageInput, read_image
 from ..settings import Setting
 from .request import Embedded, Request
@@ -131,30 +131,73 @@ class Embedder(ABC):
             ImageError: an image cannot be read; the message names it. (Jobs go on: see `embedding_job`.)
             ConditionError: a condition or prompt type cannot be used with this method.
         """
-        request = Request(
-            conditions=checked_conditions(conditions),
-            prompt_types=(prompt_type,) if isinstance(prompt_type, str) else tuple(prompt_type),
-            average_prompts=not isinstance(prompt_type, str),
-            layers=(layer,) if isinstance(layer, int) else tuple(layer),
-            layer_pooling=None if isinstance(layer, int) else layer_pooling,
+        request = _request(
+            conditions,
+            prompt_type,
+            layer,
+            layer_pooling,
             tokens=(token,),
             embedding_source=embedding_source,
             max_new_tokens=max_new_tokens,
         )
         one_image = is_one_image(images)
         inputs: Sequence[Any] = [images] if one_image else images  # type: ignore[assignment]
-        vectors = self._collect(inputs, request, batch_size, show_progress_bar)[:, :, 0, 0, 0]
-        vectors = finished(vectors, truncate_dim=truncate_dim, normalize_embeddings=normalize_embeddings)
-        if conditions is None or isinstance(conditions, str):
-            vectors = vectors[:, 0]
-        if one_image:
-            vectors = vectors[0]
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if convert_to_tensor:
-            import torch
+        vectors = self._collect(inputs, request, batch_size, show_progress_bar)
+        return _result(
+            vectors, conditions, one=one_image, truncate_dim=truncate_dim,
+            normalize_embeddings=normalize_embeddings, convert_to_tensor=convert_to_tensor,
+        )  # fmt: skip
 
-            return torch.from_numpy(vectors)
-        return vectors
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        conditions: Conditions = None,
+        *,
+        prompt_type: str | Sequence[str] = "describe",
+        layer: int | Sequence[int] = -1,
+        layer_pooling: str = "concat",
+        token: int = -1,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        convert_to_tensor: bool = False,
+    ) -> "NDArray[np.float32] | torch.Tensor":
+        """Embed texts into the space of the images: "red" under "car color" lies where red cars do.
+
+        Args:
+            texts: A text, or a sequence of them.
+            conditions: As `encode`'s.
+            prompt_type: As `encode`'s.
+            layer: As `encode`'s.
+            layer_pooling: As `encode`'s.
+            token: As `encode`'s.
+            normalize_embeddings: Scale each vector to unit length.
+            truncate_dim: Keep the first so many dimensions (before normalising).
+            convert_to_tensor: Return a torch tensor on the CPU instead of an array.
+
+        Returns:
+            float32, (n, K, d) for a sequence of texts and of conditions; a single text drops the first axis, a single
+            condition (or None) the second.
+
+        Raises:
+            ModelError: the method or model reads no text.
+        """
+        request = _request(conditions, prompt_type, layer, layer_pooling, tokens=(token,))
+        self._check(request)
+        one = isinstance(texts, str)
+        if not texts:
+            raise ValueError("no text given: pass at least one")
+        return _result(
+            self.embed_text([texts] if isinstance(texts, str) else list(texts), request), conditions, one=one,
+            truncate_dim=truncate_dim, normalize_embeddings=normalize_embeddings, convert_to_tensor=convert_to_tensor,
+        )  # fmt: skip
+
+    def embed_text(self, texts: Sequence[str], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
+        """Vectors (n, *request.shape, d) of texts.
+
+        Raises:
+            ModelError: the method or model reads no text.
+        """
+        raise ModelError(f"{self.method} reads no text: text queries need a method such as dior or clip")
 
     def _collect(
         self, images: Sequence[Any], request: Request, batch_size: int | None, show_progress_bar: bool | None
@@ -190,16 +233,52 @@ class Embedder(ABC):
                 raise ValueError(f"{self.method} has one vector an image: leave {called} at its default")
 
 
-def finished(
-    vectors: NDArray[np.float32], *, truncate_dim: int | None, normalize_embeddings: bool
-) -> NDArray[np.float32]:
-    """Vectors (..., d) cut to their first dimensions and then scaled to unit length, as far as asked for."""
+def _request(
+    conditions: Conditions,
+    prompt_type: str | Sequence[str],
+    layer: int | Sequence[int],
+    layer_pooling: str,
+    **others: Any,
+) -> Request:
+    """A request for one vector a condition."""
+    return Request(
+        conditions=checked_conditions(conditions),
+        prompt_types=(prompt_type,) if isinstance(prompt_type, str) else tuple(prompt_type),
+        average_prompts=not isinstance(prompt_type, str),
+        layers=(layer,) if isinstance(layer, int) else tuple(layer),
+        layer_pooling=None if isinstance(layer, int) else layer_pooling,
+        **others,
+    )
+
+
+def _result(
+    vectors: NDArray[np.float32],
+    conditions: Conditions,
+    *,
+    one: bool,
+    truncate_dim: int | None,
+    normalize_embeddings: bool,
+    convert_to_tensor: bool,
+) -> "NDArray[np.float32] | torch.Tensor":
+    """From vectors (n, *request.shape, d) of such a request to what a user gets."""
+    vectors = vectors[:, :, 0, 0, 0]
     if truncate_dim is not None:
         if not 1 <= truncate_dim <= vectors.shape[-1]:
-            raise ValueError(f"truncate_dim is {truncate_dim}; these vectors have {vectors.shape[-1]} dimensions")
+            raise ValueError(
+                f"truncate_dim is {truncate_dim}; this model's vectors have {vectors.shape[-1]} dimensions"
+            )
         vectors = vectors[..., :truncate_dim]
     if normalize_embeddings:
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    if conditions is None or isinstance(conditions, str):
+        vectors = vectors[:, 0]
+    if one:
+        vectors = vectors[0]
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if convert_to_tensor:
+        import torch
+
+        return torch.from_numpy(vectors)
     return vectors
 
 

@@ -1,0 +1,64 @@
+"""Texts in place of images: prompts without an image that end as those with one do, so that both end in one space.
+
+The wording was chosen by retrieval with the model in the box among eleven (see docs/methods.md): it tells a model that
+knows language what "this image" is, and which aspect of it the text names.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..conditions import prompt
+from .batches import on_device, token_inputs
+from .hidden_states import run
+from .loading import LVLM
+from .prompts import chat
+
+ABOUT = "An image with {c}: {t}. "
+WITHOUT_CONDITION = "An image of {t}. "
+
+
+def text_prompt(text: str, condition: str | None, prompt_type: str = "describe") -> str:
+    """The user's turn for a text such as "red" under a condition such as "car color"."""
+    folded = " ".join(text.split())
+    stated = WITHOUT_CONDITION if condition is None else ABOUT.replace("{c}", condition)
+    return stated.replace("{t}", folded) + prompt(condition, prompt_type)
+
+
+def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Sequence[int], budget: int) -> Tensor:
+    """Hidden states (prompts, tokens, layers, d) of a few tokens of each text-only prompt.
+
+    Rows are padded on the right, so that the positions that the model counts itself are those of the unpadded prompt.
+
+    Args:
+        lvlm: The model.
+        prompts: Users' turns.
+        layers: Indices into the hidden states.
+        tokens: Indices into a prompt's real tokens.
+        budget: Tokens a batch.
+    """
+    rows = [
+        {"input_ids": lvlm.tokenizer(chat(lvlm, text, image=False), return_tensors="pt")["input_ids"][0]}
+        for text in prompts
+    ]
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
+    longest = max(len(row["input_ids"]) for row in rows)
+    together = max(1, budget // longest)
+    states: dict[int, Tensor] = {}
+    for start in range(0, len(order), together):
+        chosen = order[start : start + together]
+        part = [rows[row] for row in chosen]
+        inputs = on_device(token_inputs(part, part), lvlm)
+        columns = torch.tensor(
+            [[token % len(row["input_ids"]) for token in tokens] for row in part], device=lvlm.device
+        )
+        every = torch.arange(len(part), device=lvlm.device)[:, None].expand_as(columns)
+        found = run(
+            lvlm,
+            inputs,
+            layers,
+            lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
+        )
+        states |= zip(chosen, found.reshape(len(part), len(tokens), *found.shape[1:]), strict=True)
+    return torch.stack([states[row] for row in range(len(rows))])

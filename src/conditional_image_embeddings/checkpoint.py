@@ -96,7 +96,7 @@ class Checkpoint:
         commit = None
         if directory is None:
             options |= {"cache_dir": None if cache_folder is None else str(cache_folder), "token": token}
-            commit, reachable = _commit(name, revision, options, local_files_only)
+            commit, reachable = hub_commit(name, revision, options, local_files_only)
             options |= {"revision": commit, "local_files_only": not reachable}
         location = name if directory is None else str(directory)
         return cls(
@@ -132,7 +132,7 @@ class Checkpoint:
             ModelError: weights that are missing, damaged, pickled, or do not fit the architecture or the memory.
         """
         kwargs = {**kwargs, **self.model_kwargs}
-        with _one_line(self.name, "loaded"), _quiet(progress=self._large()):
+        with one_line(self.name, "loaded"), quiet(progress=self._large()):
             if self.random_weights:
                 model = self._random_model(auto_class, kwargs)
             else:
@@ -156,7 +156,7 @@ class Checkpoint:
         """The model's processor; a tokenizer or image processor where `auto_class` is one of those auto classes."""
         from transformers import AutoProcessor
 
-        with _one_line(self.name, "given its processor"), _quiet(progress=False):
+        with one_line(self.name, "given its processor"), quiet(progress=False):
             return (auto_class or AutoProcessor).from_pretrained(
                 self.location, **self.hub_options, **self.processor_kwargs
             )
@@ -252,7 +252,7 @@ def local_directory(name: str) -> Path | None:
     return None
 
 
-def _commit(name: str, revision: str | None, options: dict[str, Any], local: bool) -> tuple[str, bool]:
+def hub_commit(name: str, revision: str | None, options: dict[str, Any], local: bool) -> tuple[str, bool]:
     """The commit that a hub id and revision mean now, and whether the hub answered.
 
     Asked once, briefly: without network, transformers by itself retries each of several files for half a minute.
@@ -294,7 +294,7 @@ def _config(name: str, location: str, options: dict[str, Any]) -> Any:
     import transformers
     from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-    with _one_line(name, "read"), _quiet(progress=False):
+    with one_line(name, "read"), quiet(progress=False):
         raw, _ = PreTrainedConfig.get_config_dict(location, **options)
         model_type = raw.get("model_type")
         own_code = "AutoConfig" in raw.get("auto_map", {})
@@ -346,7 +346,7 @@ def _dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "torch.
 
 
 @contextmanager
-def _one_line(name: str, what: str) -> Iterator[None]:
+def one_line(name: str, what: str) -> Iterator[None]:
     """Turn whatever a loader raises (they raise nearly anything, over many lines) into one line about this model."""
     try:
         yield
@@ -393,7 +393,7 @@ def _line(error: Exception, limit: int = 300) -> str:
 
 
 @contextmanager
-def _quiet(*, progress: bool) -> Iterator[None]:
+def quiet(*, progress: bool) -> Iterator[None]:
     """Without transformers' remarks on its loading, and with its progress bars only where they are worth it."""
     from transformers.utils import logging as transformers_logging
 

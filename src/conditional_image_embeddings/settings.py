@@ -44,7 +44,9 @@ class Setting:
     @property
     def name(self) -> str:
         """The table's name, in letters, digits and `_ - .` only, as LanceDB wants it."""
-        parts = [self.dataset, self.model if self.method in {"dior", "clip"} else f"{self.model}-{self.method}"]
+        parts = [self.dataset, self.model]
+        if self.method not in {"dior", "clip"}:
+            parts += [self.method, *(str(self.extra[key]) for key in ("text_encoder",) if key in self.extra)]
         if self.prompt_type is not None:
             parts.append(self.prompt_type)
         parts.append("none" if self.condition is None else self.condition)

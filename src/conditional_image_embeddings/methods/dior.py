@@ -55,6 +55,7 @@ class DIOR(Embedder):
 
     method = "dior"
     conditional = True
+    has_prompts = True
     has_hidden_states = True
 
     def __init__(

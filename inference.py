@@ -12,6 +12,7 @@ from conditional_image_embeddings.cli.command import CONTEXT, Command, finish
 from conditional_image_embeddings.conditions import PROMPTS
 
 SEED = 42  # the paper's
+TOP_WORDS = 5
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -36,9 +37,9 @@ SEED = 42  # the paper's
 @click.option("--gen_max_new_tokens", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--gen_do_sample", is_flag=True)
 @click.option("--gen_temperature", type=float, default=0.0, show_default=True)
-@click.option("--generative", is_flag=True, help="Not there yet.")
+@click.option("--generative", is_flag=True, help="The model's answer, through a text encoder.")
 @click.option("--text_encoder_id", default="sentence-transformers/sentence-t5-base", show_default=True)
-@click.option("--indirect", is_flag=True, help="Not there yet.")
+@click.option("--indirect", is_flag=True, help="CLIP through a map made from texts.")
 @click.option("--indirect_num_components", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
@@ -57,7 +58,9 @@ def main(
     gen_do_sample: bool,
     gen_temperature: float,
     generative: bool,
+    text_encoder_id: str,
     indirect: bool,
+    indirect_num_components: int,
     dataset_info_dir: Path | None,
     **_: Any,
 ) -> None:
@@ -73,23 +76,30 @@ def main(
     from conditional_image_embeddings.methods.request import Request
     from conditional_image_embeddings.store import Store
 
-    for asked, flag in (
-        (generative, "--generative"),
-        (indirect, "--indirect"),
-        (dataset_info_dir, "--dataset_info_dir"),
-    ):
-        if asked:
-            raise click.UsageError(f"{flag} is not there yet: it comes with a later release")
+    if dataset_info_dir:
+        raise click.UsageError("--dataset_info_dir is not there yet: it comes with a later release")
+    if generative and indirect:
+        raise click.UsageError("--generative and --indirect are two methods: choose one")
     torch.manual_seed(SEED)  # --gen_do_sample draws tokens
     benchmark = datasets.get(dataset_name, datasets_dir)
-    embedder = load(model, image_max_size=image_max_size)
-    conditions = (*(aspect.condition for aspect in benchmark.aspects), None) if embedder.conditional else (None,)
+    if generative:
+        embedder = load(model, method="generative", text_encoder=text_encoder_id, image_max_size=image_max_size)
+    elif indirect:
+        embedder = load(model, method="indirect", components=indirect_num_components, image_max_size=image_max_size)
+    else:
+        embedder = load(model, image_max_size=image_max_size)
+    conditions: tuple[str | None, ...] = (*(aspect.condition for aspect in benchmark.aspects), None)
+    if not embedder.conditional:
+        conditions = (None,)
+    elif indirect:  # without a condition it is CLIP
+        conditions = conditions[:-1]
     request = Request(
         conditions=conditions,
         prompt_types=(prompt_type,),
         tokens=(num_token,),
         embedding_source=embedding_source,
         layers=tuple(range(embedder.depth + 1)) if save_all and embedder.depth else (num_layer,),
+        top_words=TOP_WORDS,
         max_new_tokens=gen_max_new_tokens,
         do_sample=gen_do_sample,
         temperature=gen_temperature,

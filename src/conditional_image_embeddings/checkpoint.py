@@ -252,7 +252,13 @@ def local_directory(name: str) -> Path | None:
     return None
 
 
-def hub_commit(name: str, revision: str | None, options: dict[str, Any], local: bool) -> tuple[str, bool]:
+def hub_commit(
+    name: str,
+    revision: str | None,
+    options: dict[str, Any],
+    local: bool,
+    remedy: str = "pass a local directory, or 'builtin' for the model in the box",
+) -> tuple[str, bool]:
     """The commit that a hub id and revision mean now, and whether the hub answered.
 
     Asked once, briefly: without network, transformers by itself retries each of several files for half a minute.
@@ -284,8 +290,7 @@ def hub_commit(name: str, revision: str | None, options: dict[str, Any], local: 
         found = api.resolve_revision(name, revision=revision, cache_dir=options["cache_dir"], local_files_only=True)
     except Exception as error:
         raise ModelError(
-            f"model {name!r} is neither a local directory nor in the cache, and {cause}: "
-            "pass a local directory, or 'builtin' for the model in the box"
+            f"model {name!r} is neither a local directory nor in the cache, and {cause}: {remedy}"
         ) from error
     return str(getattr(found, "resolved", found)), False
 

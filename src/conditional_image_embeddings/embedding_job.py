@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from .settings import Setting
 from .sources import ImageSource, listing, select, text
 from .store import ImageRecord, Place, Store
 
+if TYPE_CHECKING:
+    from .methods.projected import Projected
+
 COMMIT_SECONDS = 15.0  # what a kill loses at most; each commit leaves a piece of its own on disk
 COMMIT_ROWS = 4096
 COMMIT_BYTES = 2**26
@@ -43,12 +46,16 @@ Pattern = tuple[bool, ...]  # for each setting of the job: whether an image lack
 
 @dataclass(frozen=True, kw_only=True)
 class SettingReport:
-    """What a job did for one setting, in images. `failed` lack it still, because they cannot be read."""
+    """What a job did for one setting, in images. `failed` lack it still, because they cannot be read.
+
+    `empty_answers` is of the generative method: of those embedded, how many the model answered with nothing.
+    """
 
     setting: Setting
     embedded: int
     already_there: int
     failed: int
+    empty_answers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,12 @@ def embed(
     """
     started = time.perf_counter()
     request = request.distinct()
+    if not isinstance(embedder, Remembered) and embedder.base is not None:
+        of_base = embed(
+            store, source, embedder.base, Request(),
+            batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar,
+        )  # fmt: skip
+        return derive(store, of_base, cast("Projected", embedder), request, started)
     where = None if isinstance(source, Benchmark) else source.root
     settings = embedder.settings(request, dataset=source.dataset, source=where)
     with store.writing():
@@ -112,6 +125,35 @@ def embed(
     return JobReport(settings=job.reports(), failures=job.failures, seconds=time.perf_counter() - started)
 
 
+def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Request, started: float) -> JobReport:
+    """Make each condition's vectors from the base's stored ones, all of a setting in one commit.
+
+    A setting that has not exactly the base's images is made anew, whole: its map may depend on the collection.
+    """
+    (base,) = of_base.settings
+    settings = embedder.settings(request, dataset=base.setting.dataset, source=base.setting.source)
+    reports = []
+    with store.writing():
+        there = store.ids(base.setting)
+        stale = [not np.array_equal(store.ids(setting), there) for setting in settings]
+        if any(stale) and len(there):
+            embedder.fit_vectors(vectors for _, vectors in store.scan(base.setting))
+        for setting, is_stale in zip(settings, stale, strict=True):
+            if is_stale:
+                parts = ((ids, embedder.project(part, setting.condition)) for ids, part in store.scan(base.setting))
+                store.replace_vectors(setting, parts)
+            done = len(there)
+            reports.append(
+                SettingReport(
+                    setting=setting,
+                    embedded=done if is_stale else 0,
+                    already_there=0 if is_stale else done,
+                    failed=base.failed,
+                )
+            )
+    return JobReport(settings=reports, failures=of_base.failures, seconds=time.perf_counter() - started)
+
+
 class _Job:
     """One run of `embed`: what is there, what is missing, and what became of it."""
 
@@ -131,6 +173,7 @@ class _Job:
         self.patterns: Counter[Pattern] = Counter()
         self._embedded: Counter[Pattern] = Counter()
         self._failed: Counter[Pattern] = Counter()
+        self._empty: Counter[str] = Counter()  # by setting
         self._there: list[NDArray[np.int64]] = []
         self._known: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -189,9 +232,16 @@ class _Job:
                 else:
                     rows.add(record, outcome)
                     self._embedded[pattern] += 1
+                    self._count_empty(places, outcome)
                 bar.update()
         finally:
             rows.commit()  # also what was made before Ctrl-C or an error
+
+    def _count_empty(self, places: Sequence[tuple[Setting, tuple[int, ...]]], embedded: Embedded) -> None:
+        if embedded.words is not None:
+            for setting, (condition, prompt_type, *_) in places:
+                if setting.method == "generative" and embedded.words[condition][prompt_type][0][0] == "":
+                    self._empty[setting.name] += 1
 
     def reports(self) -> list[SettingReport]:
         return [
@@ -200,6 +250,7 @@ class _Job:
                 embedded=sum(number for pattern, number in self._embedded.items() if pattern[index]),
                 already_there=sum(number for pattern, number in self.patterns.items() if not pattern[index]),
                 failed=sum(number for pattern, number in self._failed.items() if pattern[index]),
+                empty_answers=self._empty[setting.name],
             )
             for index, setting in enumerate(self.settings)
             if not self._repeated[index]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,18 +105,29 @@ class Store:
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
         """
+        ids: list[str] = []
+        parts = []
+        for part_ids, vectors in self.scan(setting):
+            ids += part_ids
+            parts.append(vectors)
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        return [ids[index] for index in order], np.concatenate(parts)[order]
+
+    def scan(self, setting: Setting) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """As `read`, in parts of bounded size, in the order that they were stored in; at least one part.
+
+        Raises:
+            StoreError: there is no such setting here, or its table is damaged.
+        """
         table = self._setting_table(setting)
         if table is None:
             raise StoreError(f"{self.uri} has no setting {setting.name}")
         with self._explained("read", setting.name):
             dimensions = table.schema.field("vector").type.list_size
-            ids: list[str] = []
-            parts = [np.empty((0, dimensions), np.float32)]
+            yield [], np.empty((0, dimensions), np.float32)
             for batch in _scan(table, ["image_id", "vector"]):
-                ids += batch.column("image_id").to_pylist()
-                parts.append(batch.column("vector").flatten().to_numpy().reshape(-1, dimensions))
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        return [ids[index] for index in order], np.concatenate(parts)[order]
+                vectors = batch.column("vector").flatten().to_numpy().reshape(-1, dimensions)
+                yield batch.column("image_id").to_pylist(), vectors
 
     def words(self, setting: Setting) -> dict[str, list[tuple[str, float]] | None]:
         """Image id to the words that explain its vector, most probable first; None where none were stored.
@@ -263,15 +275,15 @@ class Store:
                 raise StoreError(f"{setting.name} has vectors of {stored} dimensions, not of {dimensions}")
             table.add(pa.Table.from_batches([_rows(schema, image_ids, vectors, words)]))
 
-    def replace_vectors(
-        self, setting: Setting, dimensions: int, parts: Iterable[tuple[Sequence[str], NDArray[np.float32]]]
-    ) -> None:
+    def replace_vectors(self, setting: Setting, parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]]) -> None:
         """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part."""
-        schema = _schema(setting, dimensions)
-        batches = (_rows(schema, image_ids, vectors, None) for image_ids, vectors in parts)
+        first = next(parts)
+        schema = _schema(setting, first[1].shape[1])
+        batches = (_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
+        exists = self._open(setting.name) is not None  # Lance warns of overwriting nothing
         with self._explained("written", setting.name):
             reader = pa.RecordBatchReader.from_batches(schema, batches)
-            self._db.create_table(setting.name, data=reader, schema=schema, mode="overwrite")
+            self._db.create_table(setting.name, data=reader, schema=schema, mode="overwrite" if exists else "create")
 
     def forget(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> None:
         """Remove images whose content changed from every setting of their source, and then from `images`."""

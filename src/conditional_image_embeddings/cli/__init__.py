@@ -13,6 +13,7 @@ from .demo import demo
 from .embed import embed
 from .evaluate import evaluate
 from .models import models
+from .words import words
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
@@ -27,5 +28,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (demo, embed, evaluate, datasets, models):
+for command in (demo, embed, words, evaluate, datasets, models):
     main.add_command(command)

@@ -51,6 +51,7 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
             "embedded": each.embedded,
             "already_there": each.already_there,
             "failed": each.failed,
+            **({"empty_answers": each.empty_answers} if each.setting.method == "generative" else {}),
         }
         for report in reports
         for each in report.settings
@@ -59,7 +60,9 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
     else:
         for row in rows:
-            click.echo("{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row))
+            line = "{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row)
+            empty = row.get("empty_answers")
+            click.echo(f"{line}, {empty} answers empty" if empty else line)
     failures = {image_id: reason for report in reports for image_id, reason in report.failures.items()}
     for reason in list(failures.values())[:SHOWN_FAILURES]:
         click.echo(f"failed: {reason}", err=True)

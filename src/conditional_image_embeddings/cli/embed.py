@@ -6,7 +6,10 @@ from typing import Any
 import click
 
 from ..conditions import PROMPTS
+from ..methods import METHODS
 from .command import Command, finish
+
+LAYER_POOLINGS = ("mean", "concat")
 
 
 @click.command(cls=Command)
@@ -20,10 +23,28 @@ from .command import Command, finish
 )
 @click.option("--no-condition", is_flag=True, help="Embed without a condition too, beside the conditions given.")
 @click.option("-m", "--model", help="A hub id, a local directory, or `builtin`.")
-@click.option("--method", help="dior, clip or pixels; by default what the model is for.")
+@click.option("--method", type=click.Choice(METHODS), help="By default what the model is for: dior or clip.")
 @click.option("-e", "--db", default="./embeddings", show_default=True, help="A LanceDB directory or URI.")
-@click.option("--prompt-type", type=click.Choice(list(PROMPTS)), default="describe", show_default=True)
-@click.option("--layer", type=int, default=-1, show_default=True, help="0: input embeddings; k: after layer k.")
+@click.option(
+    "--prompt-type",
+    "prompt_types",
+    type=click.Choice(list(PROMPTS)),
+    multiple=True,
+    default=["describe"],
+    show_default=True,
+    help="Repeat it for several, each a setting.",
+)
+@click.option("--average-prompts", is_flag=True, help="The mean over the prompt types given, as one setting.")
+@click.option(
+    "--layer",
+    "layers",
+    type=int,
+    multiple=True,
+    default=[-1],
+    show_default=True,
+    help="0: input embeddings; k: after layer k. Repeat it for several, each a setting.",
+)
+@click.option("--layer-pooling", type=click.Choice(LAYER_POOLINGS), help="One vector of all layers given instead.")
 @click.option("--token", type=int, default=-1, show_default=True, help="Index into the prompt's tokens.")
 @click.option(
     "--embedding-source",
@@ -31,6 +52,24 @@ from .command import Command, finish
     default="input_last",
     show_default=True,
 )
+@click.option(
+    "--top-words",
+    type=click.IntRange(0, 100),
+    default=5,
+    show_default=True,
+    help="dior: store so many words that explain each vector; 0 is a little faster.",
+)
+@click.option("--text-encoder", help="generative: a sentence-transformers id or directory, or minilm (in a package).")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Of an answer.")
+@click.option(
+    "--words",
+    "word_lists",
+    multiple=True,
+    metavar="[CONDITION=]WORDS",
+    help="indirect, clay: what varies in a condition, as red,blue,... or a file with a word a line.",
+)
+@click.option("--components", type=click.IntRange(min=1), help="indirect, clay: dimensions of the vectors.")
+@click.option("--solver", type=click.Choice(["adam", "svd"]), help="indirect: as the paper, or in closed form.")
 @click.option(
     "--image-max-size",
     type=click.IntRange(min=1),
@@ -55,10 +94,15 @@ def embed(
     model: str | None,
     method: str | None,
     db: str,
-    prompt_type: str,
-    layer: int,
+    prompt_types: tuple[str, ...],
+    average_prompts: bool,
+    layers: tuple[int, ...],
+    layer_pooling: str | None,
     token: int,
     embedding_source: str,
+    top_words: int,
+    max_new_tokens: int,
+    word_lists: tuple[str, ...],
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
@@ -85,15 +129,21 @@ def embed(
         raise click.UsageError(no_model_given())
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
-        prompt_types=(prompt_type,),
-        layers=(layer,),
+        prompt_types=prompt_types,
+        average_prompts=average_prompts,
+        layers=layers,
+        layer_pooling=layer_pooling,
         tokens=(token,),
         embedding_source=embedding_source,
+        max_new_tokens=max_new_tokens,
+        top_words=top_words,
     )
     found = image_sources.find(sources)
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
     if no_share:
         given["share"] = False
+    if word_lists:
+        given["words"] = _words(word_lists, conditions)
     store = Store(db)
     loaded = cache(lambda: load(model or "pixels", method=method, **given))
     known = remembered(store, model, method, request, given, loaded) if model else None
@@ -102,3 +152,19 @@ def embed(
         [embed_source(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
         as_json,
     )
+
+
+def _words(given: tuple[str, ...], conditions: tuple[str, ...]) -> dict[str, str]:
+    """Condition to its words; those that name no condition are for the only one there is."""
+    lists: dict[str, str] = {}
+    for each in given:
+        name, separator, words = each.partition("=")
+        if separator and name.strip().casefold() in {condition.casefold() for condition in conditions}:
+            lists[name.strip()] = words
+        elif len(conditions) == 1:
+            lists[conditions[0]] = each
+        else:
+            raise click.UsageError(
+                f"--words {each[:60]!r}: say for which condition, as in --words '{conditions[0]}=...'"
+            )
+    return lists

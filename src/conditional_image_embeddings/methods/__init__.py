@@ -1,10 +1,11 @@
-"""The methods, one file each, and `load`, which picks the one that a model is for.
+"""The methods, and `load`, which picks the one that a model is for.
 
 A model's own config decides: an image-text-to-text model is embedded with DIOR, a dual encoder with CLIP's image tower.
 """
 
 import inspect
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
@@ -13,7 +14,16 @@ if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
     from .embedder import Embedder as Embedder
 
-METHODS = ("dior", "clip", "pixels")
+METHODS = ("dior", "generative", "clip", "indirect", "clay", "pixels")
+_CLASSES = {
+    "dior": ("dior", "DIOR"),
+    "generative": ("generative", "Generative"),
+    "clip": ("clip", "CLIP"),
+    "indirect": ("projected", "InDiReCT"),
+    "clay": ("projected", "CLAY"),
+}
+_OF_LVLMS = ("image_max_size", "positions", "share", "attn_implementation", "compile")
+_FOR = {"dior": ("dior", "generative"), "clip": ("clip", "indirect", "clay")}  # by what a model is for, its own first
 
 
 def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder":
@@ -21,10 +31,11 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
 
     Args:
         model: A hub id, a local directory, "builtin" or "builtin-clip"; "pixels" for the control without a model.
-        method: "dior", "clip" or "pixels"; None takes what the model's config says it is for.
+        method: One of `METHODS`; None takes "dior" or "clip", what the model's config says it is for.
         options: `device`, `dtype`, `revision`, `trust_remote_code`, `local_files_only`, `cache_folder`, `token`,
             `random_weights`, `model_kwargs`, `processor_kwargs` (see `Checkpoint.find`), and the method's own, such as
-            `image_max_size`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`).
+            `image_max_size`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`), `text_encoder`
+            (`methods.generative.Generative`), `words`, `components` and `solver` (`methods.projected`).
 
     Returns:
         An embedder: `encode` turns images into vectors.
@@ -44,7 +55,7 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     from ..checkpoint import Checkpoint
 
     find = _parameters(Checkpoint.find)
-    _check_options(options, find | {"image_max_size", "positions", "share", "attn_implementation", "compile"})
+    _check_options(options, find | {*_OF_LVLMS, "text_encoder", "words", "components", "solver", "seed"})
     checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
     chosen = _class_for(checkpoint, method)
     _check_options(options, _parameters(chosen), also=find)
@@ -58,17 +69,12 @@ def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
     described = f"{checkpoint.name} is a {checkpoint.config.model_type} model"
     if not possible:
         raise ModelError(f"{described}: neither an image-text-to-text model nor a dual encoder of images and texts")
-    if method is not None and method not in possible:
-        raise ModelError(
-            f"{described}, which {method} cannot use; use method {' or '.join(possible)}, or another model"
-        )
-    if (method or possible[0]) == "dior":
-        from .dior import DIOR
-
-        return DIOR
-    from .clip import CLIP
-
-    return CLIP
+    methods = [each for kind in possible for each in _FOR[kind]]
+    if method is not None and method not in methods:
+        raise ModelError(f"{described}, which {method} cannot use; use method {' or '.join(methods)}, or another model")
+    room, name = _CLASSES[method or methods[0]]
+    chosen: type[Any] = getattr(import_module(f".{room}", __name__), name)
+    return chosen
 
 
 def kinds(config: Any) -> list[str]:

@@ -33,6 +33,7 @@ class Embedder(ABC):
         revision: The hub's commit or a fingerprint of the local files.
         conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
+        base: The embedder whose vectors this one maps without looking at the images again, if it does.
         has_prompts: Whether the prompt type can be chosen.
         has_hidden_states: Whether layer, token and embedding source can be chosen.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
@@ -44,6 +45,7 @@ class Embedder(ABC):
     revision: str | None
     conditional: bool
     depth: int
+    base: "Embedder | None" = None
     has_prompts: bool = False
     has_hidden_states: bool = False
     image_max_size: int

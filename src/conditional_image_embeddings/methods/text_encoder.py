@@ -72,13 +72,8 @@ def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str
         revision = "".join(fingerprint(part) for part in parts if any(part.glob("*.json")))
         return str(directory), revision, {}
     hub = {"cache_dir": options.pop("cache_folder", None), "token": options.get("token")}
-    try:
-        commit, reachable = hub_commit(name, None, hub, options.pop("local_files_only", False))
-    except ModelError as error:
-        raise ModelError(
-            f"text encoder: {error}. Without network: --text-encoder {PACKAGED} (text_encoder={PACKAGED!r}), "
-            "or a directory with a sentence-transformers model"
-        ) from error
+    remedy = f"pass a directory with a sentence-transformers model, or {PACKAGED!r} (--text-encoder {PACKAGED})"
+    commit, reachable = hub_commit(name, None, hub, options.pop("local_files_only", False), remedy)
     options |= {"cache_folder": hub["cache_dir"], "revision": commit, "local_files_only": not reachable}
     return name, commit, options
 

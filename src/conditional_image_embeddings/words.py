@@ -1,0 +1,69 @@
+"""The words stored with vectors: which words explain each image, and how often each is the first."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .conditions import checked_condition
+from .errors import StoreError, some
+
+if TYPE_CHECKING:
+    from .store import Store
+
+EMPTY = "(nothing)"
+
+
+def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict[str, Any]]:
+    """The words of each image under a condition, of the one setting that has any.
+
+    Args:
+        store: The database.
+        condition: As it was embedded, whatever its case.
+        pattern: Glob over the settings' names, where several settings of the condition have words.
+
+    Returns:
+        `{image_id, condition, words: [{word, probability}]}` an image, sorted by id; images whose vector came without
+        words are left out.
+
+    Raises:
+        StoreError: no setting of the condition, none with words, or several that differ in their words.
+    """
+    name = checked_condition(condition)
+    wanted = (name or "").casefold()
+    settings = [each for each in store.settings(pattern) if (each.condition or "").casefold() == wanted]
+    if not settings:
+        there = sorted({each.condition or "(none)" for each in store.settings()})
+        raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {some(there, 20)}")
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    for setting in settings:
+        # Layers and tokens of one reading tell the same words.
+        key = (setting.dataset, setting.source, setting.method, setting.model, setting.revision, setting.prompt_type)
+        if key in found:
+            continue
+        rows = [
+            {
+                "image_id": image_id,
+                "condition": setting.condition,
+                "words": [{"word": word, "probability": probability} for word, probability in words],
+            }
+            for image_id, words in sorted(store.words(setting).items())
+            if words
+        ]
+        if rows:
+            found[key], names[key] = rows, setting.name
+    if not found:
+        raise StoreError(
+            f"no words are stored under {name!r}: embed into a new database with method dior or generative "
+            "(and not with --top-words 0)"
+        )
+    if len(found) > 1:
+        raise StoreError(
+            f"several settings tell words under {name!r}; choose with --setting: {some(list(names.values()))}"
+        )
+    return next(iter(found.values()))
+
+
+def histogram(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+    """How many images have each word as their first, the most frequent first."""
+    return Counter(row["words"][0]["word"] or EMPTY for row in rows).most_common()

@@ -290,7 +290,7 @@ def test_an_image_at_the_images_mean_has_nothing_in_the_subspace() -> None:
     assert np.abs(clay.fit(texts).matrix @ clay.fit(texts).text_mean).max() < 1e-6
 
 
-@given(seeds, st.lists(st.floats(0, 10), min_size=1, max_size=4).filter(any))
+@given(seeds, st.lists(st.sampled_from([0.0, 0.01, 1.0, 7.5]), min_size=1, max_size=4).filter(any))
 @settings(max_examples=25, deadline=None)
 def test_the_cosine_of_combined_vectors_is_the_weighted_mean_of_the_cosines(seed: int, weights: list[float]) -> None:
     parts = [sample(seed + k, 6, 2 + k) for k in range(len(weights))]

@@ -6,10 +6,11 @@ singular value decomposition of the texts gives the subspace; similarity is the 
 whatever the conditions. What the summaries leave open is chosen here:
 
 - The mean is that of the unit vectors, scaled to unit length: unlike the Fréchet mean it can be summed up over a stream
-  of images. With builtin-clip the two give the same scores within half a percent.
+  of images. With builtin-clip neither is better throughout; MAP@R differs by 3 points at most.
 - Images, reflected, go to the same tangent space as the texts. The subspace is orthogonal to the texts' mean, so the
   logarithmic map only scales what an image has in it, and a cosine does not see that. All of CLAY is then one matrix.
-- As many components are kept as hold `ENERGY` of the texts' variation.
+- As many components are kept as hold `ENERGY` of the texts' variation: chosen on the synthetic cars with builtin-clip,
+  where MAP@R hardly moves between 70% and 85% and falls beyond.
 - Several conditions at once: the weighted mean of their similarities (`combine`).
 """
 
@@ -101,6 +102,7 @@ def combine(vectors: Sequence[ArrayLike], weights: Sequence[float] | None = None
     parts = [unit(part) for part in vectors]
     if len({len(part) for part in parts}) > 1:
         raise ValueError(f"the conditions have {', '.join(str(len(part)) for part in parts)} images: give all the same")
+    shares = shares / shares.max()  # whose sum cannot overflow
     roots = np.sqrt(shares / shares.sum())
     return np.concatenate([root * part for root, part in zip(roots, parts, strict=True)], axis=1).astype(np.float32)
 

@@ -132,8 +132,20 @@ def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     assert "clip" not in scored.stdout
     every = run(ROOT / "inference.py", "--model_id", "builtin", "--save_all", *shared)
     assert every.stdout.count("num_layer") == 6 * 5
-    for flag in ("--generative", "--indirect"):
-        assert "not there yet" in error_of(run(ROOT / "inference.py", "--model_id", "builtin", flag, *shared), 2)
+    answers = ("--model_id", "builtin", "--generative", "--text_encoder_id", "minilm")
+    assert run(ROOT / "inference.py", *answers, *shared).stdout.count("40 embedded") == 6
+    indirect = ("--model_id", "builtin-clip", "--indirect", "--indirect_num_components", 8)
+    assert run(ROOT / "inference.py", *indirect, *shared).stdout.count("40 embedded") == 5
+    assert "one" in error_of(run(ROOT / "inference.py", *answers, "--indirect", *shared), 2)
+    assert "cannot use" in error_of(run(ROOT / "inference.py", "--model_id", "builtin", "--indirect", *shared), 1)
+    told = cie("words", tmp_path / "e", "-c", "Car Color", "--setting", "*generative*", "--json")
+    rows = json.loads(told.stdout)
+    assert len(rows) == 40
+    assert set(rows[0]) == {"image_id", "condition", "words"}
+    assert len(rows[0]["words"]) == 1
+    assert (
+        "%" in cie("words", tmp_path / "e", "-c", "car color", "--setting", "*describe-car_color*num_layer_-1*").stdout
+    )
     unknown = run(ROOT / "inference.py", "--model_id", "builtin", "--dataset_name", "imagenet")
     assert "synthetic_cars" in error_of(unknown, 1)
 

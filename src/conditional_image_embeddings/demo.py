@@ -4,11 +4,20 @@ It goes through the same functions as the commands (a benchmark, the embedding j
 too.
 """
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import datasets, report
 from .datasets.synthetic_cars import make
+
+if TYPE_CHECKING:
+    from .methods import Embedder
+    from .settings import Setting
+
+TOP_WORDS = 3
+
+logger = logging.getLogger(__name__)
 
 
 def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
@@ -19,12 +28,13 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         images: How many cars.
 
     Returns:
-        `evaluation.evaluate`'s rows of every setting on every aspect, by cosine: DIOR under each condition and none,
-        CLIP, the model in the box with random weights, and pixels.
+        `evaluation.evaluate`'s rows, by cosine: DIOR under each condition and none on every aspect; generative,
+        InDiReCT and CLAY under each condition on its own aspect; CLIP, the model in the box with random weights, and
+        pixels on every aspect.
     """
     from .embedding_job import embed
     from .evaluation import evaluate_settings
-    from .methods import load
+    from .methods import load, text_encoder
     from .methods.request import Request
     from .store import Store
 
@@ -33,21 +43,31 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
     benchmark = datasets.get("synthetic_cars", output / "datasets")
     store = Store(output / "embeddings")
 
-    conditions = (*(aspect.condition for aspect in benchmark.aspects), None)
-    dior = embed(store, benchmark, load("builtin"), Request(conditions=conditions))
-    conditioned = [each.setting for each in dior.settings]
-    others = {}
-    for name, embedder in (
-        ("CLIP", load("builtin-clip")),
-        ("DIOR, random weights", load("builtin", random_weights=True)),
-        ("pixels", load("pixels")),
-    ):
-        (others[name],) = (each.setting for each in embed(store, benchmark, embedder, Request()).settings)
+    def settings(embedder: "Embedder", *conditions: str | None) -> "list[Setting]":
+        done = embed(store, benchmark, embedder, Request(conditions=conditions or (None,), top_words=TOP_WORDS))
+        return [each.setting for each in done.settings]
 
-    rows = evaluate_settings(
-        store, [*conditioned, *others.values()], all_aspects=True, datasets_dir=output / "datasets"
-    )
+    aspects = [aspect.condition for aspect in benchmark.aspects]
+    dior = settings(load("builtin"), *aspects, None)
+    compared = {"DIOR": dior[:-1]}
+    if text_encoder.is_installed():
+        compared["Generative"] = settings(load("builtin", method="generative", text_encoder="minilm"), *aspects)
+    else:
+        logger.warning("the demo leaves the generative method out: pip install 'conditional-image-embeddings[minilm]'")
+    compared["InDiReCT"] = settings(load("builtin-clip", method="indirect"), *aspects)
+    compared["CLAY"] = settings(load("builtin-clip", method="clay"), *aspects)
+    compared["CLIP"] = settings(load("builtin-clip"))
+    compared["DIOR, random weights"] = settings(load("builtin", random_weights=True))
+    compared["pixels"] = settings(load("pixels"))
+
+    own = [setting for name in ("Generative", "InDiReCT", "CLAY") for setting in compared.get(name, [])]
+    others = [setting for name in ("CLIP", "DIOR, random weights", "pixels") for setting in compared[name]]
+    rows = [
+        *evaluate_settings(store, dior, all_aspects=True, datasets_dir=output / "datasets"),
+        *evaluate_settings(store, own, datasets_dir=output / "datasets"),
+        *evaluate_settings(store, others, all_aspects=True, datasets_dir=output / "datasets"),
+    ]
     report.write(
-        output / "report.html", rows=rows, store=store, benchmark=benchmark, conditioned=conditioned, others=others
+        output / "report.html", rows=rows, store=store, benchmark=benchmark, conditioned=dior, compared=compared
     )
     return rows

@@ -35,9 +35,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Found:
-    """The nearest images under one condition."""
+    """The nearest images under one condition; `said` is what the model says of the query."""
 
     condition: str | None
+    said: str
     pictures: Sequence[Picture]
 
 
@@ -74,22 +75,22 @@ def write(
     store: "Store",
     benchmark: Benchmark,
     conditioned: Sequence["Setting"],
-    others: Mapping[str, "Setting"],
+    compared: Mapping[str, Sequence["Setting"]],
 ) -> None:
     """Write the page to `path`.
 
     Args:
         path: The HTML file; replaced whole if it is there.
-        rows: `evaluation.evaluate`'s, every setting on every aspect.
+        rows: `evaluation.evaluate`'s: of `conditioned` on every aspect, of `compared` at least on their own.
         store: Where the vectors and thumbnails are.
         benchmark: Where the labels are.
         conditioned: One model's settings, one a condition and usually one without: compared side by side.
-        others: Title to setting, of what stands beside them in the table.
+        compared: Title to settings of each method: one an aspect, or one without a condition.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     lines = [Line(setting.condition, _cells(setting, rows, benchmark.aspects)) for setting in conditioned]
-    comparisons = [Line(name, _cells(setting, rows, benchmark.aspects)) for name, setting in others.items()]
+    comparisons = [Line(name, _own_cells(settings, rows, benchmark.aspects)) for name, settings in compared.items()]
     templates = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
@@ -123,9 +124,24 @@ def _cells(setting: "Setting", rows: Sequence[Mapping[str, Any]], aspects: Seque
     ]
 
 
+def _own_cells(
+    settings: Sequence["Setting"], rows: Sequence[Mapping[str, Any]], aspects: Sequence[Aspect]
+) -> list[Cell]:
+    """A method's cells: each aspect by the setting that was asked about it, or by the one that is asked nothing."""
+    by_condition = {setting.condition: setting for setting in settings}
+    own = [by_condition.get(aspect.condition, by_condition.get(None)) for aspect in aspects]
+    return [
+        cell
+        for setting, aspect in zip(own, aspects, strict=True)
+        if setting is not None
+        for cell in _cells(setting, rows, [aspect])
+    ]
+
+
 def _queries(store: "Store", benchmark: Benchmark, settings: Sequence["Setting"]) -> list[Query]:
     query_ids = _spread(benchmark)
     nearest = [_nearest(*store.read(setting), query_ids) for setting in settings]
+    words = [store.words(setting) for setting in settings]
     shown = sorted({*query_ids, *(image_id for found in nearest for ids in found.values() for image_id in ids)})
     thumbnails = {image_id: _data_url(data) for image_id, data in store.thumbnails(benchmark.dataset, shown).items()}
     aspect_of = {aspect.condition: aspect for aspect in benchmark.aspects}
@@ -146,9 +162,10 @@ def _queries(store: "Store", benchmark: Benchmark, settings: Sequence["Setting"]
             found=[
                 Found(
                     setting.condition,
+                    ", ".join(f"{word} {probability:.2f}" for word, probability in said.get(query_id) or []),
                     [picture(query_id, image_id, setting.condition) for image_id in neighbours[query_id]],
                 )
-                for setting, neighbours in zip(settings, nearest, strict=True)
+                for setting, neighbours, said in zip(settings, nearest, words, strict=True)
             ],
         )
         for query_id in query_ids

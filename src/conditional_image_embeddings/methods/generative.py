@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ..checkpoint import Checkpoint
-from ..lvlm.generation import answers
+from ..lvlm.generation import answers, end_tokens
 from ..lvlm.prompts import Prepared
 from ..settings import Setting
 from .dior import DIOR
@@ -98,8 +98,10 @@ class Generative(Embedder):
                 for part in choice.parts(batch, share=share)
                 for answer in answers(lvlm, part, [], self._dior.sampling(request), share=share)
             ]
-        decode = lvlm.tokenizer.decode
-        said = [(answer_text(decode(one.tokens, skip_special_tokens=True)), one.probability) for one in given]
+        ends = end_tokens(lvlm)
+        spoken = [[token for token in answer.tokens if token not in ends] for answer in given]
+        written = [lvlm.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in spoken]
+        said = [(answer_text(text), answer.probability) for text, answer in zip(written, given, strict=True)]
         each = len(request.conditions) * len(request.prompt_types)
         vectors = self.text_encoder.encode([text for text, _ in said])
         vectors = vectors.reshape(len(batch), len(request.conditions), len(request.prompt_types), -1)

@@ -64,6 +64,11 @@ class TextEncoder:
         return np.stack([self._known[text] for text in texts])
 
 
+def is_installed() -> bool:
+    """Whether the text encoder that a package carries is there."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
 def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
     """Where the encoder is, what it was (commit or fingerprint), and what else its loading needs."""
     directory = _directory(name)

@@ -1,0 +1,157 @@
+"""Generate, then encode: against transformers' own `generate` and sentence-transformers' own `encode`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
+from tiny_models import save, tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import conditional_image_embeddings as cie
+from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.methods.generative import answer_text
+from conditional_image_embeddings.methods.request import Request
+from conditional_image_embeddings.sources import find
+from conditional_image_embeddings.store import Store
+
+CONDITIONS = ["car color", None, "the model of the vehicle"]
+
+
+def picture(width: int, height: int, seed: int) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height))
+
+
+IMAGES = [picture(112, 80, 0), picture(60, 140, 1)]
+
+
+@pytest.fixture(scope="module")
+def sentence_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """T5 encoder, mean pooling, a dense layer, unit length: the paper's text encoder, tiny and random."""
+    base, directory = tmp_path_factory.mktemp("t5"), tmp_path_factory.mktemp("sentence-t5")
+    torch.manual_seed(0)
+    config = tf.T5Config(
+        d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, vocab_size=400, is_encoder_decoder=False
+    )
+    tf.T5EncoderModel(config).save_pretrained(base)
+    tok = tokenizer("<image>", {"image_token": "<image>"}, chat=False)
+    tok.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 3)])
+    tok.save_pretrained(base)
+    transformer = Transformer(str(base))
+    modules = [transformer, Pooling(16, pooling_mode="mean"), Dense(16, 12, bias=False), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def lvlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("qwen2_5_vl", tmp_path_factory.mktemp("lvlm"))
+
+
+def written(directory: Path, image: Image.Image, text: str, tokens: int) -> tuple[str, float]:
+    """What `generate` writes, and the probability of exactly these tokens."""
+    processor = AutoProcessor.from_pretrained(directory)
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+    chat = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=[chat], images=[image], return_tensors="pt")
+    out = model.generate(
+        **inputs, max_new_tokens=tokens, do_sample=False, output_scores=True, return_dict_in_generate=True
+    )
+    new = out.sequences[0, inputs["input_ids"].shape[1] :]
+    likely = [score[0].log_softmax(-1)[token] for score, token in zip(out.scores, new, strict=True) if token != 3]
+    return processor.tokenizer.decode([t for t in new if t != 3], skip_special_tokens=True), float(sum(likely).exp())
+
+
+def test_it_is_generate_and_then_encode(lvlm: Path, sentence_t5: Path) -> None:
+    embedder = cie.load(str(lvlm), method="generative", text_encoder=str(sentence_t5), device="cpu")
+    request = Request(conditions=tuple(CONDITIONS), max_new_tokens=5)
+    found = dict(embedder.stream(enumerate(IMAGES), request))
+    encoder = SentenceTransformer(str(sentence_t5), device="cpu")
+    for index, image in enumerate(IMAGES):
+        for k, condition in enumerate(CONDITIONS):
+            text, probability = written(lvlm, image, prompt(condition), 5)
+            [(answer, said)] = found[index].words[k][0]
+            assert answer == answer_text(text)
+            np.testing.assert_allclose(said, probability, rtol=1e-3)
+            np.testing.assert_allclose(found[index].vectors[k, 0, 0, 0], encoder.encode(answer), atol=1e-5)
+
+
+def test_without_sharing_the_answers_are_the_same(lvlm: Path, sentence_t5: Path) -> None:
+    options = {"method": "generative", "text_encoder": str(sentence_t5), "device": "cpu"}
+    shared, plain = (cie.load(str(lvlm), share=share, **options) for share in (True, False))
+    np.testing.assert_allclose(
+        shared.encode(IMAGES, CONDITIONS, max_new_tokens=4),
+        plain.encode(IMAGES, CONDITIONS, max_new_tokens=4),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('red"', "red"),
+        (' "Red".\n', "Red"),
+        ("“dark  red” is what", "dark red"),
+        ("the driver's car", "the driver's car"),
+        ('"', ""),
+        ("", ""),
+    ],
+)
+def test_only_the_answer(text: str, answer: str) -> None:
+    assert answer_text(text) == answer
+
+
+def test_empty_answers_are_embedded_counted_and_stored(tmp_path: Path, sentence_t5: Path) -> None:
+    directory = save("qwen2_5_vl", tmp_path / "model")
+    (tmp_path / "photos").mkdir()
+    for index, image in enumerate(IMAGES):
+        image.save(tmp_path / "photos" / f"{index}.png")
+    generation = tf.GenerationConfig.from_pretrained(directory)
+    generation.eos_token_id = list(range(400))  # whatever the model says ends its answer
+    generation.save_pretrained(directory)
+    embedder = cie.load(str(directory), method="generative", text_encoder=str(sentence_t5), device="cpu")
+    store = Store(tmp_path / "db")
+    report = embed(store, find([tmp_path / "photos"])[0], embedder, Request(conditions=("mood",)))
+    (row,) = report.settings
+    assert (row.embedded, row.empty_answers) == (2, 2)
+    assert [words[0][0] for words in store.words(row.setting).values()] == ["", ""]
+    empty = SentenceTransformer(str(sentence_t5), device="cpu").encode("")
+    np.testing.assert_allclose(store.read(row.setting)[1], np.stack([empty] * 2), atol=1e-6)
+
+
+def test_the_setting_knows_the_text_encoder(lvlm: Path, sentence_t5: Path) -> None:
+    names = {
+        setting.name
+        for encoder in (str(sentence_t5), "minilm")
+        for tokens in (4, 16)
+        for setting in cie.load(str(lvlm), method="generative", text_encoder=encoder, device="cpu").settings(
+            Request(conditions=("x",), max_new_tokens=tokens), dataset="d"
+        )
+    }
+    assert len(names) == 4
+    assert any("generative-minilm" in name for name in names)
+
+
+def test_a_text_encoder_that_is_not_there_is_one_line(lvlm: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weightless").mkdir()
+    (tmp_path / "weightless" / "modules.json").write_text("[]")
+    for name, said in (
+        ("sentence-transformers/sentence-t5-base", "minilm"),
+        (str(tmp_path / "empty"), "modules.json"),
+        (str(tmp_path / "weightless"), "no weights in safetensors"),
+        ("./nowhere", "does not exist"),
+    ):
+        with pytest.raises(ModelError, match=said) as caught:
+            cie.load(str(lvlm), method="generative", text_encoder=name, device="cpu")
+        assert "\n" not in str(caught.value)

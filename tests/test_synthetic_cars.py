@@ -85,7 +85,7 @@ def test_what_is_made_is_read_with_all_aspects(tmp_path: Path) -> None:
 
 
 def test_a_missing_dataset_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no .*cars\.csv.*cie datasets make synthetic-cars "):
+    with pytest.raises(DatasetError, match=r"nothing .*cars\.csv.*cie datasets make synthetic-cars "):
         datasets.get("synthetic_cars", tmp_path)
 
 

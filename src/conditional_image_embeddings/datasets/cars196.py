@@ -63,7 +63,10 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
         test = {name: path for name, path in files.items() if name in labels or name not in classes}
         return joined(NAME, place, labels, test, annotation=annotation, remedy=remedy, allow_missing=allow_missing)
     raise absent(
-        NAME, directory, "car_ims, cars_test, or folder named as a class", f"get it: cie datasets download {NAME}"
+        NAME,
+        directory,
+        "car_ims, cars_test, folders named as the classes, cars_annos.mat beside images",
+        f"get it: cie datasets download {NAME} {directory}",
     )
 
 

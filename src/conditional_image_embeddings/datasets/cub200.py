@@ -79,7 +79,7 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
     raise absent(
         NAME,
         directory,
-        "CUB_200_2011/images.txt, class folder (101.White_Pelican) or image (White_Pelican_0001_96422.jpg)",
+        "images.txt, folders such as 101.White_Pelican, images such as White_Pelican_0001_96422.jpg",
         f"get it: cie datasets download cub200 {directory}",
     )
 

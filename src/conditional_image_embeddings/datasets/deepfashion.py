@@ -53,8 +53,8 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
     raise absent(
         NAME,
         directory,
-        "Anno_fine/test.txt or CSV file with a column file_names",
-        f"get it: cie datasets download {NAME}",
+        "Anno_fine, a CSV file with a column file_names",
+        f"get it: cie datasets download {NAME} {directory}",
     )
 
 

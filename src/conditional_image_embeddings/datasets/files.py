@@ -29,8 +29,8 @@ def absent(name: str, directory: Path, wanted: str, remedy: str) -> DatasetError
     """The error that says that nothing of a benchmark is there, and which archives wait to be unpacked."""
     home = next(places(name, directory), directory / name)
     waiting = [path.name for path in sorted(home.glob("*")) if path.name.lower().endswith(ARCHIVES)]
-    there = f" (only {some(waiting)}, not unpacked)" if waiting else ""
-    return DatasetError(f"{name}: there is no {wanted} in {directory / name}{there}; {remedy}")
+    there = f", only {some(waiting)}, not unpacked" if waiting else ""
+    return DatasetError(f"{name}: nothing of it is in {directory / name}{there} (looked for {wanted}); {remedy}")
 
 
 def images(folder: Path, *, depth: int = 6) -> list[Path]:

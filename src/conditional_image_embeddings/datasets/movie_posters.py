@@ -71,7 +71,7 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
     raise absent(
         NAME,
         directory,
-        "groundtruth/1980.txt or table with the columns imdbID, Genre, Country",
+        "groundtruth/1980.txt, a table with the columns imdbID, Genre, Country",
         f"get it: cie datasets download movie-posters {directory}",
     )
 

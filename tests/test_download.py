@@ -167,7 +167,8 @@ def test_birds_are_downloaded_and_only_the_test_half_is_kept(
     assert len(found) == len(mini.TEST_BIRDS)
     root = tmp_path / "d" / "cub200"
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} - {
-        ".CUB_200_2011.tgz.lock"
+        ".CUB_200_2011.tgz.lock",
+        ".unpacked",
     } == {"CUB_200_2011/images.txt", *(f"CUB_200_2011/images/{name}" for name in mini.TEST_BIRDS)}
     asked = len(server.ranges)
     assert len(download("cub200", tmp_path / "d", archives=[birds])) == len(found)
@@ -187,6 +188,11 @@ def test_a_broken_download_is_said_and_mended_by_the_next_run(
     server.files["/m/Movie_Poster_Dataset.zip"] = whole
     assert len(download("movie-posters", tmp_path / "d", mirror=posters)) == 3
     assert not list((tmp_path / "d").rglob("*Dataset.zip"))
+    asked = len(server.ranges)
+    assert len(download("movie-posters", tmp_path / "d", mirror=posters)) == 3
+    assert len(server.ranges) == asked
+    next((tmp_path / "d").rglob("tt0080339.jpg")).unlink()  # which is no error of this set, but less than there was
+    assert len(download("movie-posters", tmp_path / "d", mirror=posters)) == 3
 
 
 def test_archives_that_a_person_put_there_are_unpacked_and_stay(tmp_path: Path) -> None:

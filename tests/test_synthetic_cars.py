@@ -116,6 +116,13 @@ def test_files_that_do_not_fit_each_other_are_refused(
         datasets.get("synthetic_cars", tmp_path)
 
 
+def test_what_is_missing_may_be_left_out(tmp_path: Path) -> None:
+    lay_out(tmp_path, [row(1), row(2), row(3)], [2, 7])
+    assert [image_id for image_id, _ in datasets.get("synthetic_cars", tmp_path, allow_missing=True)] == [
+        "cars/0002.png"
+    ]
+
+
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     lay_out(tmp_path, [["1", "sedan"]], [1], ["frame", "model"])
     with pytest.raises(DatasetError, match=r"cars\.csv has no column color_hue, .* and 1 more"):

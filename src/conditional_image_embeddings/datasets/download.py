@@ -4,7 +4,9 @@ A benchmark that is there already is left alone; one that is not is downloaded, 
 Cars and DeepFashion ask for an account or for terms to be accepted: `steps` says what to do.
 """
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -89,7 +91,7 @@ def download(
     backoff: float = 1.0,
     show_progress_bar: bool | None = None,
 ) -> Benchmark:
-    """Get the benchmark `name` into `directory`/`name` and read it; one that is there already stays as it is.
+    """Get the benchmark `name` into `directory`/`name` and read it; a complete one that is there stays as it is.
 
     Args:
         name: One of `datasets.NAMES`.
@@ -109,10 +111,12 @@ def download(
     directory = Path(directory).expanduser()
     described = description(name)
     home = directory / described.name
-    try:
-        return get(name, directory)
-    except DatasetError:  # not there, or not all of it
-        wanted = archives or PUBLIC.get(described.name, ())
+    stamp = home / ".unpacked"  # how many images there were when the archives had been unpacked
+    with suppress(DatasetError):
+        found = get(name, directory)
+        if len(found) >= min(described.images, _count(stamp)):
+            return found
+    wanted = archives or PUBLIC.get(described.name, ())
     fetched = []
     for archive in wanted:
         url = f"{mirror.rstrip('/')}/{archive.file}" if mirror else archive.url
@@ -131,15 +135,21 @@ def download(
     for path in waiting:
         try:
             unpack(path, home, wanted=_WANTED.get(described.name, _all), show_progress_bar=show_progress_bar)
-        except DatasetError:
-            if path in fetched:
+        except DatasetError as error:
+            if path in fetched and not isinstance(error.__cause__, OSError):  # a full disk is not the archive's fault
                 path.unlink()  # it came so; the next run gets it anew
             raise
     benchmark = get(name, directory)
+    if waiting:
+        stamp.write_text(str(len(benchmark)), encoding="ascii")
     if not keep_archives:
         for path in fetched:
             path.unlink()
     return benchmark
+
+
+def _count(stamp: Path) -> int:
+    return int(stamp.read_text(encoding="ascii")) if stamp.is_file() else sys.maxsize
 
 
 def _all(_: PurePosixPath) -> bool:

@@ -37,7 +37,13 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("embed",), ("evaluate",), ("datasets",), ("datasets", "make")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *((), ("demo",), ("embed",), ("evaluate",), ("datasets",)),
+        *(("datasets", command) for command in ("list", "make", "download", "check")),
+    ],
+)
 def test_help_shows_an_example(command: tuple[str, ...]) -> None:
     shown = cie(*command, "--help")
     assert shown.returncode == 0

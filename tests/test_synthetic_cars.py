@@ -78,14 +78,14 @@ def test_aspects_are_those_that_the_file_has_columns_for(tmp_path: Path) -> None
 def test_what_is_made_is_read_with_all_aspects(tmp_path: Path) -> None:
     make(tmp_path / "synthetic_cars", images=12)
     cars = datasets.get("synthetic_cars", tmp_path)
-    (described,) = datasets.describe()
+    described = datasets.describe()[0]
     assert [aspect.name for aspect in cars.aspects] == described["aspects"]
     assert len(cars) == 12
     assert all(len(labels) == 12 and all(labels.values()) for labels in cars.labels.values())
 
 
 def test_a_missing_dataset_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no .*cars\.csv.*cie datasets make synthetic-cars "):
+    with pytest.raises(DatasetError, match=r"nothing .*cars\.csv.*cie datasets make synthetic-cars "):
         datasets.get("synthetic_cars", tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_an_unknown_dataset_names_the_known() -> None:
     ("rows", "frames", "message"),
     [
         ([row(1), row(2), row(3)], [2], r"cars\.csv: 2 of 3 frames have no image: 1, 3; make them: cie datasets make"),
-        ([row(1)], [1, 7], r"cars\.csv: 1 images have no row here: frames 7; "),
+        ([row(1)], [1, 7], r"cars\.csv: 1 frames have no label here: 7; "),
         ([row(1), row(1)], [1], r"cars\.csv, line 3: frame 1 is there twice"),
         ([row(1), ["2", "sedan"]], [1, 2], r"cars\.csv, line 3 is broken: a value is missing"),
         ([["one", *row(1)[1:]]], [1], r"cars\.csv, line 2 is broken: .*'one'"),
@@ -114,6 +114,13 @@ def test_files_that_do_not_fit_each_other_are_refused(
     lay_out(tmp_path, rows, frames)
     with pytest.raises(DatasetError, match=message):
         datasets.get("synthetic_cars", tmp_path)
+
+
+def test_what_is_missing_may_be_left_out(tmp_path: Path) -> None:
+    lay_out(tmp_path, [row(1), row(2), row(3)], [2, 7])
+    assert [image_id for image_id, _ in datasets.get("synthetic_cars", tmp_path, allow_missing=True)] == [
+        "cars/0002.png"
+    ]
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,21 @@
 """`cie datasets`: the benchmarks, and how to get them."""
 
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import DatasetError
 from .command import Commands
+
+if TYPE_CHECKING:
+    from ..datasets import Check
+
+DIRECTORY = click.argument("directory", type=click.Path(path_type=Path), default=Path("datasets"))
 
 
 @click.group(cls=Commands)
@@ -33,7 +43,7 @@ def list_datasets(as_json: bool) -> None:
 
 @datasets.command("make")
 @click.argument("name", type=click.Choice(["synthetic-cars"]))
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("datasets"))
+@DIRECTORY
 @click.option("--images", type=click.IntRange(1, 1000), default=1000, show_default=True)
 def make_dataset(name: str, directory: Path, images: int) -> None:
     r"""Render a benchmark that is made rather than downloaded: synthetic-cars, the same 1,000 images everywhere.
@@ -46,3 +56,95 @@ def make_dataset(name: str, directory: Path, images: int) -> None:
     folder = directory / name.replace("-", "_")
     make(folder, images=images)
     click.echo(f"{images} images and cars.csv are in {folder}")
+
+
+@datasets.command("download")
+@click.argument("name")
+@DIRECTORY
+@click.option("--mirror", metavar="URL", help="A web folder that has the same archives.")
+@click.option("--keep-archives", is_flag=True, help="Keep what was downloaded after unpacking it.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds of silence.")
+@click.option("--attempts", type=click.IntRange(min=1), default=5, show_default=True, help="Tries that bring nothing.")
+def download_dataset(
+    name: str, directory: Path, mirror: str | None, keep_archives: bool, timeout: float, attempts: int
+) -> None:
+    r"""Get a benchmark, or `all`: download, verify, unpack, check; the same command goes on where it stopped.
+
+    cub200 and movie-posters are public. For the others it says what to do, and unpacks the archives that you put there.
+    Exit status 1: something is still missing.
+
+    \b
+    Example:  cie datasets download cub200 ./datasets
+    """
+    from ..datasets import NAMES, check, description
+    from ..datasets.download import download, steps
+
+    failures = {}
+    names = NAMES if name == "all" else (name,)
+    for each in names:
+        try:
+            download(each, directory, mirror=mirror, keep_archives=keep_archives, timeout=timeout, attempts=attempts)
+        except DatasetError as error:
+            failures[description(each).name] = str(error)
+            if todo := steps(each, directory):
+                click.echo(f"{each}:\n{todo}\n")
+    checks = [check(each, directory) for each in names]
+    for found in checks:
+        if failures.get(found.name, found.missing) != found.missing:
+            click.echo(f"error: {failures[found.name]}", err=True)
+    _finish(checks)
+
+
+@datasets.command("check")
+@click.argument("name", required=False)
+@DIRECTORY
+@click.option("--json", "as_json", is_flag=True)
+def check_dataset(name: str | None, directory: Path, as_json: bool) -> None:
+    r"""What is on disk: how many images and labels of how many, and what is missing.
+
+    Exit status 1: the benchmark that you name is not complete.
+
+    \b
+    Example:  cie datasets check cub200 ./datasets
+    """
+    from ..datasets import NAMES, check
+
+    if name and name.replace("-", "_").lower() not in NAMES and (alone := Path(name)).is_dir():
+        name, directory = None, alone  # `cie datasets check ./datasets`
+    checks = [check(each, directory) for each in ((name,) if name else NAMES)]
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in checks], indent=2))
+        sys.exit(int(name is not None and not checks[0].complete))
+    _finish(checks, strict=name is not None)
+
+
+def _finish(checks: "Sequence[Check]", *, strict: bool = True) -> None:
+    """Print a line a benchmark and what each of them lacks; exit with 1 if it is `strict` and anything is missing."""
+    from ..datasets import description
+
+    rows = [
+        ("dataset", "images", "aspects", "state", "place"),
+        *(
+            (
+                each.name,
+                f"{each.images:,} of {each.of_images:,}",
+                f"{len(each.labels)} of {len(description(each.name).aspects)}",
+                "complete" if each.complete else "incomplete" if each.root else "not there",
+                each.root or "-",
+            )
+            for each in checks
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for each in checks:
+        for aspect, count in each.labels.items():
+            click.echo(f"{each.name}, {aspect}: {count} labels")
+    missing = [each for each in checks if not each.complete]
+    if missing:
+        click.echo()
+    for each in missing:
+        click.echo(each.missing if each.missing.startswith(each.name) else f"{each.name}: {each.missing}")
+    if strict and missing:
+        sys.exit(1)

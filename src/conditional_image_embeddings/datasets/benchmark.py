@@ -4,11 +4,15 @@ Labels are joined to images and to vectors by the image's id, never by position.
 job embeds it like any folder.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from ..errors import DatasetError
+from ..errors import DatasetError, some
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -17,14 +21,16 @@ class Aspect:
 
     Attributes:
         name: What tables and results call it, such as "car color".
-        condition: The words that go into the prompt; the name, unless they differ.
+        condition: The words that go into the prompt; the name, unless they differ. None: labels that belong to no
+            condition.
     """
 
     name: str
-    condition: str = ""
+    condition: str | None = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "condition", self.condition or self.name)
+        if self.condition == "":
+            object.__setattr__(self, "condition", self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +42,14 @@ class Description:
         aspects: All that a complete copy has labels for.
         images: How many test images a complete copy has.
         where: Where the files come from, in one sentence for a person.
+        terms: What one may do with them, as far as their authors say.
     """
 
     name: str
     aspects: tuple[Aspect, ...]
     images: int
     where: str
+    terms: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +85,53 @@ class Benchmark:
         return len(self.images)
 
 
-def directory_of(name: str, directory: Path, annotation: str, remedy: str) -> Path:
-    """Where a benchmark's annotation file is: `directory`/`name`, with hyphens or underscores, or `directory` itself.
+Key = TypeVar("Key", str, int)
+
+
+def joined(
+    name: str,
+    root: Path,
+    labels: Mapping[Key, Mapping[Aspect, str]],
+    images: Mapping[Key, Path],
+    *,
+    annotation: Path,
+    remedy: str,
+    noun: str = "images",
+    allow_missing: bool = False,
+) -> Benchmark:
+    """The benchmark of the images and labels that share a key: a file's name, a frame's number, a film's id.
+
+    Args:
+        name: The benchmark's name.
+        root: What image ids are relative to.
+        labels: Key to the labels of one image.
+        images: Key to the file of one image.
+        annotation: Where the labels were read, for the message.
+        remedy: What to do when they do not fit each other, for the message.
+        noun: What the keys are, for the message.
+        allow_missing: Leave out what has no file or no label, with a warning, instead of refusing.
 
     Raises:
-        DatasetError: none of them does; the message ends with the remedy.
+        DatasetError: an image or a label is missing (and `allow_missing` is off), or nothing is left.
     """
-    for root in (directory / name, directory / name.replace("_", "-"), directory):
-        if (root / annotation).is_file():
-            return root
-    raise DatasetError(f"{name}: there is no {directory / name / annotation}; {remedy}")
+    missing: list[Key] = sorted(labels.keys() - images.keys())
+    extra: list[Key] = sorted(images.keys() - labels.keys())
+    says = [
+        *([f"{len(missing):,} of {len(labels):,} {noun} have no image: {some(missing)}"] if missing else []),
+        *([f"{len(extra):,} {noun} have no label here: {some(extra)}"] if extra else []),
+    ]
+    both = sorted(labels.keys() & images.keys())
+    if says and not (allow_missing and both):
+        raise DatasetError(f"{annotation}: {'; '.join(says)}; {remedy}")
+    if not both:
+        raise DatasetError(f"{annotation}: no image has a label; {remedy}")
+    if says:
+        logger.warning("%s: left out: %s", annotation, "; ".join(says))
+    ids = {key: images[key].relative_to(root).as_posix() for key in both}
+    aspects = labels[both[0]]
+    return Benchmark(
+        name=name,
+        root=str(root.resolve()),
+        images={image_id: images[key] for key, image_id in ids.items()},
+        labels={aspect: {image_id: labels[key][aspect] for key, image_id in ids.items()} for aspect in aspects},
+    )

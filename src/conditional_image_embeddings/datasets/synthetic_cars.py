@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DatasetError, some
-from .benchmark import Aspect, Benchmark, Description, directory_of
+from .benchmark import Aspect, Benchmark, Description, joined
 from .car_colors import colour_name
 from .car_renderer import render, sample_scene
+from .files import absent, places
 
 NAME = "synthetic_cars"
 TEST_FRAMES = range(1, 1001)  # paper, section 4.1; the original has more, for training
@@ -43,31 +44,32 @@ DESCRIPTION = Description(
     images=len(TEST_FRAMES),
     where="rendered in seconds by `cie datasets make synthetic-cars`; the original of Kobs et al. (ICCV 2021), whose "
     "link is gone, is read too",
+    terms="what is rendered here is free to use; the original's terms are its authors'",
 )
 
 
-def find(directory: Path) -> Benchmark:
+def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
     """Read the benchmark from `directory`/synthetic_cars, or from `directory` itself.
 
     Raises:
         DatasetError: `cars.csv` is missing or broken, or it and the images do not list the same frames.
     """
     remedy = f"make them: cie datasets make synthetic-cars {directory}"
-    root = directory_of(NAME, directory, "cars.csv", remedy)
+    root = next((place for place in places(NAME, directory) if (place / "cars.csv").is_file()), None)
+    if root is None:
+        raise absent(NAME, directory, "cars.csv", remedy)
     table = root / "cars.csv"
     labels = _labels(table)
     images = _images(root / "cars" if (root / "cars").is_dir() else root)
-    if missing := sorted(labels.keys() - images.keys()):
-        raise DatasetError(f"{table}: {len(missing)} of {len(labels)} frames have no image: {some(missing)}; {remedy}")
-    if extra := sorted(images.keys() - labels.keys()):
-        raise DatasetError(f"{table}: {len(extra)} images have no row here: frames {some(extra)}; {remedy}")
-    ids = {frame: images[frame].relative_to(root).as_posix() for frame in sorted(labels)}
-    aspects = next(iter(labels.values()))  # those whose columns the table has: the same in every row
-    return Benchmark(
-        name=NAME,
-        root=str(root.resolve()),
-        images={image_id: images[frame] for frame, image_id in ids.items()},
-        labels={aspect: {image_id: labels[frame][aspect] for frame, image_id in ids.items()} for aspect in aspects},
+    return joined(
+        NAME,
+        root,
+        labels,
+        images,
+        annotation=table,
+        noun="frames",
+        remedy=remedy,
+        allow_missing=allow_missing,
     )
 
 

@@ -1,0 +1,156 @@
+"""The files that a benchmark is made of: where they may lie, which of them are images, what annotation files say.
+
+Annotation files are small and written by many hands: they are read line by line in whatever encoding each line is in,
+and what is wrong with one is told with its line.
+"""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import DatasetError, some
+from ..sources import SUFFIXES
+
+MAX_BYTES = 256 * 1024**2  # of one annotation file; the largest known has 27 MB
+ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".part")
+
+
+def places(name: str, directory: Path, *inner: str) -> Iterator[Path]:
+    """The folders in which a benchmark may lie: `directory`/`name` (hyphens or underscores) and `directory` itself.
+
+    Of each the folders `inner` come first, since that is what archives unpack to.
+    """
+    for place in dict.fromkeys((directory / name, directory / name.replace("_", "-"), directory)):
+        yield from (found for found in (*(place / folder for folder in inner), place) if found.is_dir())
+
+
+def absent(name: str, directory: Path, wanted: str, remedy: str) -> DatasetError:
+    """The error that says that nothing of a benchmark is there, and which archives wait to be unpacked."""
+    home = next(places(name, directory), directory / name)
+    waiting = [path.name for path in sorted(home.glob("*")) if path.name.lower().endswith(ARCHIVES)]
+    there = f", only {some(waiting)}, not unpacked" if waiting else ""
+    return DatasetError(f"{name}: nothing of it is in {directory / name}{there} (looked for {wanted}); {remedy}")
+
+
+def images(folder: Path, *, depth: int = 6) -> list[Path]:
+    """The image files of a folder and, `depth` levels down, of its folders, in the order of their names.
+
+    Hidden files and empty ones, which a broken copy leaves, are not images.
+    """
+    return list(_images(folder, depth, set()))
+
+
+def _images(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be listed: {error.strerror}") from error
+    real = os.path.realpath(folder)
+    if real in seen:  # a link back to a folder above
+        return
+    seen.add(real)
+    for entry in entries:
+        if entry.is_dir():
+            if depth and entry.name != "__MACOSX":
+                yield from _images(folder / entry.name, depth - 1, seen)
+        elif Path(entry.name).suffix.lower() in SUFFIXES and is_whole(Path(entry.path)):
+            yield folder / entry.name
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the file is there and not empty."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """The files by their names, each of which is there once.
+
+    Raises:
+        DatasetError: two files have the same name.
+    """
+    names: dict[str, Path] = {}
+    for path in paths:
+        if path.name in names:
+            raise DatasetError(f"{names[path.name]} and {path} have the same name; leave one of them")
+        names[path.name] = path
+    return names
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text file: UTF-16 if it says so or looks so, else each in UTF-8 or, failing that, Windows-1252.
+
+    Raises:
+        DatasetError: the file cannot be read, is far too large, or is broken UTF-16.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DatasetError(f"{path} is larger than any annotation file ({MAX_BYTES >> 20} MB); get it again")
+        data = path.read_bytes()
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return data.decode("utf-16").splitlines()
+        if b"\0" in data[:64]:  # UTF-16 without its mark: every other byte of English is 0
+            return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be").splitlines()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is broken: {error}; get it again") from error
+    # Not splitlines: in a line of Windows-1252, 0x85 is an ellipsis.
+    return [_decoded(line.removesuffix(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+
+
+def _decoded(line: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("latin-1")
+
+
+def table(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, str]]]:
+    """Line number and row of a table with a header, separated by tabs if the header has one, else by commas.
+
+    Raises:
+        DatasetError: it cannot be read, lacks one of `columns`, or a row has too few or too many values.
+    """
+    text = lines(path)
+    delimiter = "\t" if text and "\t" in text[0] else ","
+    reader = csv.reader((f"{line}\n" for line in text), delimiter=delimiter)
+    rows = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if lacking := [column for column in columns if column not in header]:
+            raise DatasetError(f"{path} has no column {some(lacking)}; it has {some(header) or 'none'}")
+        for values in reader:
+            if not any(values):
+                continue
+            if len(values) != len(header):
+                raise DatasetError(
+                    f"{path}, line {reader.line_num}: {len(values)} values for {len(header)} columns; correct the line"
+                )
+            rows.append((reader.line_num, {name: value.strip() for name, value in zip(header, values, strict=True)}))
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {reader.line_num} is broken: {error}; get it again") from error
+    return rows
+
+
+def table_in(folder: Path, columns: Sequence[str]) -> Path | None:
+    """The one CSV or TSV file of a folder whose header begins a table with these columns.
+
+    Raises:
+        DatasetError: there are several.
+    """
+    found = []
+    for path in sorted(folder.glob("[!.]*.[ct]sv")):
+        with path.open("rb") as file:
+            header = _decoded(file.readline(10_000).removeprefix(b"\xef\xbb\xbf")).replace("\t", ",").split(",")
+        if set(columns) <= {name.strip().strip('"') for name in header}:
+            found.append(path)
+    if len(found) > 1:
+        raise DatasetError(f"{folder} has several tables of labels: {some([path.name for path in found])}; leave one")
+    return found[0] if found else None

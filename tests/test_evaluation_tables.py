@@ -150,6 +150,11 @@ def test_crossed_and_unconditioned_settings_have_lines_of_their_own() -> None:
     assert heads == ["DIOR (a)", "DIOR (b)", "DIOR (no condition)"]
 
 
+def test_labels_that_belong_to_no_condition_are_a_plain_line() -> None:
+    (line,) = body(latex_table([{**row("none", None, 0.5), "aspect_condition": None}]))
+    assert line.startswith("DIOR & m &")
+
+
 def test_rows_that_say_little_lose_nothing() -> None:
     few = ("method", "model", "setting", "dataset", "condition", "aspect", "map_at_r", "precision_at_1", "metric")
     rows = [row("a", "a", 0.1 * layer, layer=layer) for layer in (1, 2)]

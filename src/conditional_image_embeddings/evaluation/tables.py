@@ -238,9 +238,10 @@ def _column(row: Row) -> Column:
     return row["dataset"], row.get("whole_setting", {}).get("source"), row["aspect"]
 
 
-def _own_words(row: Row) -> str:
+def _own_words(row: Row) -> str | None:
     """The condition of the row's aspect, which is its name unless the benchmark says otherwise."""
-    return str(row.get("aspect_condition", row["aspect"]))
+    words: str | None = row.get("aspect_condition", row["aspect"])
+    return words
 
 
 def _fields(row: Row) -> dict[str, Any]:

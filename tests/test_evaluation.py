@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from conditional_image_embeddings import datasets, load, sources
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
-from conditional_image_embeddings.evaluation import METRICS, evaluate, format_table, scores
+from conditional_image_embeddings.evaluation import METRICS, evaluate, evaluate_settings, scores
+from conditional_image_embeddings.evaluation.retrieval import intervals, per_query
 from conditional_image_embeddings.images import read_image
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.request import Embedded, Request
@@ -46,9 +48,9 @@ def labelled_vectors(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[str]]:
     members = [labels.count(each) for each in set(labels)]
     assume(len(members) > 1 and max(members) > 1)
     vectors = rng.normal(size=(count, dimension)).astype(np.float32)
-    # Two distances closer than float32 can tell apart may be ranked either way.
-    distances = np.sort(np.linalg.norm(vectors[:, None].astype(float) - vectors[None], axis=2), axis=1)
-    assume(np.diff(distances, axis=1).min() > 1e-5)
+    # Two squared distances closer than float32 can tell apart may be ranked either way.
+    squares = np.sort(((vectors[:, None].astype(float) - vectors[None]) ** 2).sum(axis=2), axis=1)
+    assume(np.diff(squares, axis=1).min() > 2e-5)
     return vectors, labels
 
 
@@ -88,20 +90,115 @@ def test_perfect_clusters_score_one(seed: int, kinds: int, metric: str) -> None:
         assert (found.ami, found.nmi) == (pytest.approx(1), pytest.approx(1))
 
 
-def test_scores_are_those_of_pytorch_metric_learning_by_default() -> None:
+def random_data(seed: int, count: int = 300, kinds: int = 7) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Vectors without ties, and labels of uneven frequency, some perhaps on one image only."""
+    rng = np.random.default_rng(seed)
+    labels = np.minimum(rng.geometric(2 / kinds, count), kinds)
+    return (rng.normal(size=(count, 32)) + labels[:, None] * 0.1).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("seed", "count", "kinds"), [(0, 300, 7), (1, 500, 3), (2, 450, 60), (3, 19, 4)])
+def test_scores_are_those_of_pytorch_metric_learning_by_default(seed: int, count: int, kinds: int, metric: str) -> None:
     import torch
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 7, 300)
-    vectors = (rng.normal(size=(300, 32)) + labels[:, None] * 0.1).astype(np.float32)
-    theirs = AccuracyCalculator(device=torch.device("cpu")).get_accuracy(vectors, labels)
-    ours = scores(vectors, [str(label) for label in labels], metric="euclidean")
+    vectors, labels = random_data(seed, count, kinds)
+    names = [f"{label:03}" for label in labels]
+    given = vectors if metric == "euclidean" else torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1)
+    theirs = AccuracyCalculator(device=torch.device("cpu")).get_accuracy(given, labels)
+    ours = scores(vectors, names, metric=metric)
     assert ours.map_at_r == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
     assert ours.precision_at_1 == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+    assert ours.r_precision == pytest.approx(theirs["r_precision"], abs=1e-6)
     assert ours.ami == pytest.approx(theirs["AMI"], abs=1e-6)
     assert ours.nmi == pytest.approx(theirs["NMI"], abs=1e-6)
-    assert ours == scores(vectors, [str(label) for label in labels], metric="euclidean"), "another run, other scores"
+    assert ours == scores(vectors, names, metric=metric), "another run, other scores"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scores_are_those_of_scikit_learns_neighbours(metric: str) -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    vectors, labels = random_data(4)
+    search = NearestNeighbors(algorithm="brute", metric=metric).fit(vectors.astype(np.float64))
+    nearest = search.kneighbors(n_neighbors=len(vectors) - 1, return_distance=False)
+    expected = []
+    for query, neighbours in enumerate(nearest):
+        r = int((labels == labels[query]).sum()) - 1
+        hits = labels[neighbours[:r]] == labels[query]
+        expected.append([(hits.cumsum() / np.arange(1, r + 1) * hits).sum() / r, hits[0], hits.mean()])
+    found = scores(vectors, labels.astype(str).tolist(), metric=metric, clustering=False)
+    ours = (found.map_at_r, found.precision_at_1, found.r_precision)
+    assert ours == pytest.approx(np.mean(expected, axis=0).tolist(), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(labelled_vectors(), st.integers(1, 50))
+def test_the_size_of_a_block_changes_nothing(data: tuple[NDArray[np.float32], list[str]], block: int) -> None:
+    vectors, names = data
+    numbers = np.unique(names, return_inverse=True)[1]
+    assert per_query(vectors, numbers, block=block) == pytest.approx(per_query(vectors, numbers), abs=1e-12)
+
+
+def test_a_block_of_frequent_labels_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, labels = random_data(5)
+    whole = per_query(vectors, labels)
+    monkeypatch.setattr("conditional_image_embeddings.evaluation.retrieval.MOST_NEIGHBOURS", 200)
+    assert per_query(vectors, labels) == pytest.approx(whole, abs=1e-12)
+
+
+def test_each_query_has_its_own_scores_in_its_own_row() -> None:
+    vectors = np.array([[0.0], [1.0], [1.4], [10.0], [10.3], [30.0]], np.float32)
+    labels = np.array([0, 0, 1, 1, 0, 2])  # 2 is alone
+    # 0: 1, 2 found; R = 2: a hit, a miss. 1: 1.4 (miss), 0 (hit). 2: 1.0. 3: 10.3. 4: 10.0 (miss), 1.4 (miss).
+    expected = [[0.5, 1, 0.5], [0.25, 0, 0.5], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert per_query(vectors, labels).tolist() == expected
+    assert per_query(vectors, labels, block=1).tolist() == expected
+
+
+def test_copies_of_a_query_do_not_crowd_it_out() -> None:
+    found = scores(np.tile([[1.0, 2.0]], (6, 1)), list("aaabbb"), clustering=False)
+    assert 0 <= found.map_at_r <= found.r_precision <= 1
+    assert scores(np.tile([[1.0, 2.0]], (6, 1)), ["a"] * 5 + ["b"], clustering=False).queries == 5
+
+
+def test_clustering_may_be_left_out() -> None:
+    vectors, labels = random_data(6)
+    names = labels.astype(str).tolist()
+    whole, part = scores(vectors, names), scores(vectors, names, clustering=False)
+    assert (part.ami, part.nmi) == (None, None)
+    assert replace(part, ami=whole.ami, nmi=whole.nmi) == whole
+    assert (whole.images, whole.labels) == (len(labels), len(set(names)))
+
+
+def test_the_search_shows_its_progress_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    vectors, labels = random_data(7)
+    scores(vectors, labels.astype(str).tolist(), clustering=False, show_progress_bar=True)
+    assert "searching:   0%|          | 0/300" in capsys.readouterr().err
+    scores(vectors, labels.astype(str).tolist(), clustering=False)
+    assert capsys.readouterr().err == ""
+
+
+@settings(deadline=None, max_examples=20)
+@given(labelled_vectors())
+def test_an_interval_holds_its_estimate_and_is_the_same_again(data: tuple[NDArray[np.float32], list[str]]) -> None:
+    vectors, labels = data
+    found = scores(vectors, labels, clustering=False, bootstrap=200)
+    assert set(found.intervals) == {"map_at_r", "precision_at_1", "r_precision"}
+    for name, interval in found.intervals.items():
+        assert 0 <= interval.low <= interval.high <= 1
+        assert interval.low - 1e-9 <= getattr(found, name) <= interval.high + 1e-9
+    assert scores(vectors, labels, clustering=False, bootstrap=200) == found
+    assert replace(found, intervals={}) == scores(vectors, labels, clustering=False)
+
+
+def test_an_interval_is_as_wide_as_the_normal_approximation_says() -> None:
+    values = np.random.default_rng(0).random((2000, 1)) < [[0.3]]
+    (low,), (high,) = intervals(values.astype(np.float64), samples=2000, seed=0)
+    half = 1.96 * float(np.sqrt(values.mean() * (1 - values.mean()) / len(values)))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+    assert intervals(np.full((50, 3), 0.25), samples=20, seed=0).tolist() == [[0.25] * 3] * 2
 
 
 def test_cosine_looks_at_directions_only() -> None:
@@ -130,6 +227,7 @@ def test_a_label_that_nobody_shares_is_no_query(caplog: pytest.LogCaptureFixture
         (np.zeros(3), ["a", "a", "b"], r"expected vectors of shape \(n, d\), not \(3,\)"),
         (np.zeros((3, 0)), ["a", "a", "b"], "expected vectors of shape"),
         ([[0.0], [np.nan], [np.inf]], ["a", "a", "b"], "2 vectors hold NaN or infinity: rows 1, 2"),
+        ([[0.0], [1.0], [1e19]], ["a", "a", "b"], "1 vectors hold NaN or infinity: rows 2"),
         (np.eye(3), ["a", "a", "a"], "3 vectors with 1 label: at least 2"),
         (np.eye(3), ["a", "b", "c"], "each of the 3 labels is on one image only"),
         (np.zeros((0, 2)), [], "0 vectors with 0 label"),
@@ -143,42 +241,6 @@ def test_what_cannot_be_scored_is_an_error(vectors, labels, message) -> None:
 def test_an_unknown_metric_names_the_known() -> None:
     with pytest.raises(ValueError, match="unknown metric 'manhattan'; known: cosine, euclidean"):
         scores(np.eye(4), ["a", "a", "b", "b"], metric="manhattan")
-
-
-def test_the_table_shows_percentages_by_setting_and_aspect() -> None:
-    row = {"method": "dior", "model": "m", "dataset": "synthetic_cars", "metric": "cosine", "ami": 0.0, "nmi": 0.0}
-    rows = [
-        {
-            **row,
-            "setting": "s1",
-            "condition": "car color",
-            "aspect": "car model",
-            "map_at_r": 0.051,
-            "precision_at_1": 0.5,
-        },
-        {
-            **row,
-            "setting": "s1",
-            "condition": "car color",
-            "aspect": "car color",
-            "map_at_r": 1.0,
-            "precision_at_1": 1.0,
-        },
-        {**row, "setting": "s2", "condition": None, "aspect": "car color", "map_at_r": 0.2549, "precision_at_1": 0.6},
-    ]
-    title, heading, first, second = format_table(rows).splitlines()
-    assert title == "synthetic_cars: MAP@R / Precision@1 in %, cosine distance"
-    assert heading.split("  ")[:3] == ["method", "model", "condition"]
-    assert first.split() == ["dior", "m", "car", "color", "5.1", "/", "50.0", "100.0", "/", "100.0"]
-    assert second.split() == ["dior", "m", "(none)", "25.5", "/", "60.0"]
-    assert len(first) == len(heading)
-
-
-def test_settings_that_differ_in_more_than_the_condition_are_told_apart() -> None:
-    row = {"method": "dior", "model": "m", "dataset": "d", "metric": "cosine", "condition": None, "aspect": "a"}
-    rows = [{**row, "setting": f"d-m-layer_{layer}", "map_at_r": 0.5, "precision_at_1": 0.5} for layer in (1, 2)]
-    assert "d-m-layer_1" in format_table(rows)
-    assert "d-m-layer_2" in format_table(rows)
 
 
 class Answers(Embedder):
@@ -293,6 +355,74 @@ def test_broken_vectors_are_counted_and_named(tmp_path: Path, cars: datasets.Ben
         EvaluationError, match=r"2 vectors hold NaN or infinity: cars/0004\.png, cars/0006\.png; embed with"
     ):
         evaluate(store, datasets_dir=cars.root)
+
+
+def labelled(labels: dict[str, str], aspect: str = "size") -> datasets.Benchmark:
+    """Labels of one's own."""
+    return datasets.Benchmark(
+        name="mine", root="/", images={name: Path(name) for name in labels}, labels={datasets.Aspect(aspect): labels}
+    )
+
+
+def own_setting(store: Store, *, folder: str = "photos", ids: str = "abcd", condition: str | None = None) -> Setting:
+    setting = Setting(dataset=folder, source=f"/{folder}", method="dior", model="m", condition=condition)
+    vectors = np.arange(len(ids), dtype=np.float32)[:, None] ** 2 * [[1, 0]]
+    store.add_vectors(setting, list(ids), vectors.astype(np.float32))
+    return setting
+
+
+def test_labels_of_ones_own_score_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(tmp_path / "embeddings")
+    setting = own_setting(store)  # at 0, 1, 4, 9
+    labels = {"d": "big", "c": "big", "b": "small", "a": "small"}
+    (row,) = evaluate(store, benchmark=labelled(labels), metric="euclidean")
+    assert (row["setting"], row["dataset"], row["aspect"]) == (setting.name, "photos", "size")
+    assert (row["map_at_r"], row["precision_at_1"]) == (0.75, 0.75)  # c lies nearer to b
+    assert not caplog.records
+    del labels["a"], labels["c"]
+    (part,) = evaluate_settings(store, [setting], benchmark=labelled({**labels, "a": "small"}), metric="euclidean")
+    assert (part["images"], part["queries"], part["precision_at_1"]) == (3, 2, 1)
+    assert "1 of 4 vectors have no label: c; the scores are those of the others among themselves" in caplog.text
+
+
+def test_labels_of_another_dataset_are_an_error(tmp_path: Path) -> None:
+    store = Store(tmp_path / "embeddings")
+    own_setting(store)
+    mine = labelled({"a": "x", "b": "x", "c": "y", "e": "y", "f": "y"})
+    with pytest.raises(EvaluationError, match=r"photos-m-none-[0-9a-f]+: 2 of 5 images have no vector: e, f"):
+        evaluate(store, benchmark=mine)
+    own_setting(store, folder="pictures")
+    with pytest.raises(EvaluationError, match=r"of one dataset, but the settings .* are of 2: /photos, /pictures"):
+        evaluate(store, benchmark=mine)
+
+
+def test_a_condition_picks_its_aspect_of_ones_own_labels(tmp_path: Path) -> None:
+    store = Store(tmp_path / "embeddings")
+    own_setting(store, condition="size")
+    own_setting(store, condition="mood")
+    halves = dict(zip("abcd", "xxyy", strict=True))
+    benchmark = replace(labelled(halves), labels={datasets.Aspect("size"): halves, datasets.Aspect("shape"): halves})
+    found = [(row["condition"], row["aspect"]) for row in evaluate(store, benchmark=benchmark)]
+    assert sorted(found) == [("mood", "shape"), ("mood", "size"), ("size", "size")]
+
+
+def test_an_image_with_two_vectors_is_an_error(tmp_path: Path) -> None:
+    store = Store(tmp_path / "embeddings")
+    own_setting(store, ids="abcdb")
+    with pytest.raises(EvaluationError, match="1 images have more than one vector: b; did two jobs write at once"):
+        evaluate(store, benchmark=labelled(dict(zip("abcd", "xxyy", strict=True))))
+
+
+def test_a_row_says_what_it_is_a_figure_of(tmp_path: Path, cars: datasets.Benchmark) -> None:
+    store = embedded(tmp_path, cars, "car color")
+    (row,) = evaluate(store, bootstrap=10)
+    (setting,) = store.settings()
+    assert Setting(**row["whole_setting"]) == setting
+    packages = ("conditional-image-embeddings", "faiss-cpu", "pytorch-metric-learning", "torch", "transformers")
+    assert tuple(row["versions"]) == packages
+    assert all(row["versions"].values())
+    assert (row["images"], row["queries"] <= 40, row["labels"] <= 40) == (40, True, True)
+    assert row["intervals"]["map_at_r"] == {"low": 1, "high": 1}
 
 
 def test_images_without_labels_are_said_not_to_be_scored(

@@ -1,0 +1,208 @@
+"""Rows of figures, one a setting and aspect: a store's vectors joined with labels by image id.
+
+One without the other is an error. A row says by itself what it is a figure of: the whole setting, versions, counts.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__, datasets
+from ..errors import EvaluationError, some
+from .scoring import broken_rows, check_metric, scores
+
+if TYPE_CHECKING:
+    from ..settings import Setting
+    from ..store import Store
+
+DEPENDENCIES = ("faiss-cpu", "pytorch-metric-learning", "torch", "transformers")
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    store: "Store",
+    pattern: str = "*",
+    *,
+    metric: str = "cosine",
+    all_aspects: bool = False,
+    datasets_dir: Path | str | None = None,
+    benchmark: datasets.Benchmark | None = None,
+    clustering: bool = True,
+    bootstrap: int = 0,
+    show_progress_bar: bool | None = None,
+) -> list[dict[str, Any]]:
+    """Score settings in a store, in the order of their names: the benchmarks', or any against labels of one's own.
+
+    A setting whose condition is one of its benchmark's aspects is scored on that aspect; any other (no condition, or
+    words of one's own) on all aspects.
+
+    Args:
+        store: Where the vectors are.
+        pattern: Glob over the settings' names, such as "synthetic_cars-*".
+        metric: "cosine" or "euclidean" (as the paper); see `scores`.
+        all_aspects: Score every setting on every aspect.
+        datasets_dir: The directory of the benchmarks' directories; by default where each was when it was embedded.
+        benchmark: Take the labels from here, whatever the settings' dataset is called. Vectors that it has no label for
+            are left out, with a warning.
+        clustering: Whether AMI and NMI are computed too.
+        bootstrap: How many bootstrap samples give the 95 % intervals; 0 for no intervals.
+        show_progress_bar: On stderr; by default where that is a terminal.
+
+    Returns:
+        One row a setting and aspect: `{method, model, setting, dataset, condition, aspect, map_at_r, precision_at_1,
+        r_precision, ami, nmi, metric, images, queries, labels, intervals, aspect_condition, whole_setting, versions}`;
+        scores are fractions, and None is "no condition" or "not computed".
+
+    Raises:
+        EvaluationError: nothing matches, or vectors and labels do not belong together.
+        DatasetError: a benchmark's labels cannot be found or read.
+    """
+    check_metric(metric)
+    found = store.settings(pattern)
+    if benchmark is None:
+        settings = [setting for setting in found if setting.source is None and setting.dataset in datasets.NAMES]
+        for setting in found if settings else []:
+            if setting not in settings:
+                logger.warning("%s is not scored: its images have no labels (no benchmark)", setting.name)
+    else:
+        settings = found
+        places = sorted({setting.dataset if setting.source is None else setting.source for setting in found})
+        if len(places) > 1:
+            raise EvaluationError(
+                f"the labels are of one dataset, but the settings that match {pattern!r} are of {len(places)}: "
+                f"{some(places)}; choose one by the settings' names"
+            )
+    if not settings:
+        raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
+    return evaluate_settings(
+        store,
+        settings,
+        metric=metric,
+        all_aspects=all_aspects,
+        datasets_dir=datasets_dir,
+        benchmark=benchmark,
+        clustering=clustering,
+        bootstrap=bootstrap,
+        show_progress_bar=show_progress_bar,
+    )
+
+
+def evaluate_settings(
+    store: "Store",
+    settings: Sequence["Setting"],
+    *,
+    metric: str = "cosine",
+    all_aspects: bool = False,
+    datasets_dir: Path | str | None = None,
+    benchmark: datasets.Benchmark | None = None,
+    clustering: bool = True,
+    bootstrap: int = 0,
+    show_progress_bar: bool | None = None,
+) -> list[dict[str, Any]]:
+    """`evaluate` for these settings, in the order given."""
+    benchmarks: dict[tuple[str, str], datasets.Benchmark] = {}
+    used = _versions()
+    rows = []
+    for setting in settings:
+        labelled = benchmark
+        if labelled is None:
+            place = (setting.dataset, str(datasets_dir or store.source_root(setting) or "./datasets"))
+            labelled = benchmarks.get(place) or benchmarks.setdefault(place, datasets.get(*place))
+        own = [aspect for aspect in labelled.aspects if aspect.condition == setting.condition]
+        image_ids, vectors = store.read(setting)
+        for aspect in labelled.aspects if all_aspects or not own else own:
+            joined, labels = _join(setting, image_ids, vectors, labelled.labels[aspect], partial=benchmark is not None)
+            found = scores(
+                joined,
+                labels,
+                metric=metric,
+                clustering=clustering,
+                bootstrap=bootstrap,
+                show_progress_bar=show_progress_bar,
+            )
+            rows.append(
+                {
+                    "method": setting.method,
+                    "model": setting.model + (" (random weights)" if setting.extra.get("random_weights") else ""),
+                    "setting": setting.name,
+                    "dataset": setting.dataset,
+                    "condition": setting.condition,
+                    "aspect": aspect.name,
+                    **asdict(found),
+                    "aspect_condition": aspect.condition,
+                    "whole_setting": asdict(setting),
+                    "versions": used,
+                }
+            )
+    return rows
+
+
+def _versions() -> dict[str, str | None]:
+    """What computed the figures. None: a package that is there without its metadata, such as another build of faiss."""
+    found: dict[str, str | None] = {"conditional-image-embeddings": __version__}
+    for name in DEPENDENCIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _join(
+    setting: "Setting",
+    image_ids: Sequence[str],
+    vectors: NDArray[np.float32],
+    labels: Mapping[str, str],
+    *,
+    partial: bool,
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Vectors and labels of the same images, in the order of the labels, whatever order the store returns.
+
+    With `partial`, vectors without a label are left out with a warning; otherwise they are an error.
+    """
+    row_of = {image_id: row for row, image_id in enumerate(image_ids)}
+    if len(row_of) < len(image_ids):
+        twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
+        raise EvaluationError(
+            f"{setting.name}: {len(twice)} images have more than one vector: {some(twice)}; "
+            "did two jobs write at once? Embed into a new database"
+        )
+    if missing := [image_id for image_id in labels if image_id not in row_of]:
+        raise EvaluationError(
+            f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {some(missing)}; "
+            "embed the dataset again: a finished job adds what is missing and lists what cannot be read"
+        )
+    if unlabelled := [image_id for image_id in image_ids if image_id not in labels]:
+        unpaired = f"{setting.name}: {len(unlabelled)} of {len(image_ids)} vectors have no label: {some(unlabelled)}"
+        if not partial:
+            raise EvaluationError(
+                f"{unpaired}; was the dataset changed after it was embedded? Embed it again into a new database"
+            )
+        logger.warning("%s; the scores are those of the others among themselves", unpaired)
+    joined = vectors[[row_of[image_id] for image_id in labels]]
+    if broken := broken_rows(joined):
+        ids = list(labels)
+        raise EvaluationError(
+            f"{setting.name}: {len(broken)} vectors hold NaN or infinity: {some([ids[row] for row in broken])}; "
+            "embed with dtype float32"
+        )
+    return joined, list(labels.values())
+
+
+def _nothing_to_score(pattern: str, found: Sequence["Setting"], all_settings: Sequence["Setting"]) -> str:
+    if found:
+        return (
+            f"none of the {len(found)} settings that match {pattern!r} is of a benchmark, so there are no labels; "
+            f"benchmarks: {', '.join(datasets.NAMES)}"
+        )
+    if all_settings:
+        return f"no setting matches {pattern!r}; there are: {some([setting.name for setting in all_settings])}"
+    return "there are no embeddings here: embed a benchmark first"

@@ -1,0 +1,264 @@
+"""Rows of figures written down: a table to read, JSON and CSV with all that is known, LaTeX in the paper's layout."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from ..errors import EvaluationError
+
+Row = Mapping[str, Any]
+
+SUFFIXES = {".json": "json", ".csv": "csv", ".tex": "latex"}
+
+# Methods as the paper writes them, and those that never take a condition.
+TITLES = {
+    "clay": "CLAY",
+    "clip": "CLIP",
+    "dior": "DIOR",
+    "generative": "Generative",
+    "indirect": "InDiReCT",
+    "pixels": "Pixels",
+}
+UNCONDITIONAL = ("clip", "pixels")
+
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """Rows of `evaluate` as text: a table a dataset, a line a setting, a column an aspect; MAP@R / Precision@1 in %."""
+    tables = []
+    for dataset, metric in dict.fromkeys((row["dataset"], row["metric"]) for row in rows):
+        cells = {
+            (row["setting"], row["aspect"]): f"{_percent(row, 'map_at_r')} / {_percent(row, 'precision_at_1')}"
+            for row in rows
+            if (row["dataset"], row["metric"]) == (dataset, metric)
+        }
+        names = _line_names([row for row in rows if (row["setting"], row["aspect"]) in cells])
+        aspects = list(dict.fromkeys(aspect for _, aspect in cells))
+        lines = [
+            [*heading, *(cells.get((setting, aspect), "") for aspect in aspects)] for setting, heading in names.items()
+        ]
+        title = f"{dataset}: MAP@R / Precision@1 in %, {metric} distance"
+        tables.append(f"{title}\n{_aligned([['method', 'model', 'condition', *aspects], *lines], left=3)}")
+    return "\n\n".join(tables)
+
+
+def json_rows(rows: Sequence[Row]) -> str:
+    """Rows of `evaluate` as a JSON list, with all their keys."""
+    return json.dumps(rows, indent=2)
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """Rows of `evaluate` as CSV: what is nested in a row gets columns such as `whole_setting.layer`; None is empty."""
+    flat = [dict(_flat(row)) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue().rstrip("\n")
+
+
+def latex_table(rows: Sequence[Row]) -> str:
+    r"""Rows of `evaluate` as LaTeX (booktabs) in the paper's layout, a `tabular` for each distance.
+
+    A line is a method and model: under an aspect stands the score of the setting whose condition is that aspect.
+    Settings without a condition, or scored on aspects that are not their condition, have lines of their own, and so do
+    those that differ in more. MAP@R and Precision@1 in percent; the best of a column, as shown, is bold.
+    """
+    return "\n\n".join(
+        _tabular(metric, [row for row in rows if row["metric"] == metric])
+        for metric in dict.fromkeys(row["metric"] for row in rows)
+    )
+
+
+def _latex_with_rows(rows: Sequence[Row]) -> str:
+    """The table, and below it as comments the rows as they are, so that the file says what its figures are of."""
+    return "\n".join([latex_table(rows), "", *(f"% {json.dumps(row)}" for row in rows)])
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
+    "table": format_table,
+    "json": json_rows,
+    "csv": csv_table,
+    "latex": _latex_with_rows,
+}
+
+
+def check_file(path: Path) -> None:
+    """Raise an EvaluationError unless `write` can write such a file: better before the scores than after them."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise EvaluationError(f"{path}: the name of a file of results ends in {', '.join(SUFFIXES)}")
+    if not path.absolute().parent.is_dir():
+        raise EvaluationError(f"{path}: there is no directory {path.parent}")
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as JSON, CSV or LaTeX, as the file's suffix says; each says the whole setting, versions and counts.
+
+    Raises:
+        EvaluationError: another suffix, or no such directory.
+        OSError: the file cannot be written.
+    """
+    check_file(path)
+    path.write_text(FORMATS[SUFFIXES[path.suffix.lower()]](rows) + "\n", encoding="utf-8")
+
+
+def _percent(row: Row, figure: str) -> str:
+    interval = row.get("intervals", {}).get(figure)
+    ends = f" [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]" if interval else ""
+    return f"{100 * row[figure]:.1f}{ends}"
+
+
+def _line_names(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
+    """Setting to (method, model, condition); where two settings share these, a setting's name stands for its model."""
+    names = {row["setting"]: (row["method"], row["model"], row["condition"] or "(none)") for row in rows}
+    seen = Counter(names.values())
+    return {setting: name if seen[name] == 1 else (name[0], setting, name[2]) for setting, name in names.items()}
+
+
+def _aligned(lines: Sequence[Sequence[str]], *, left: int) -> str:
+    """Columns of equal width, the first `left` of them flush left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+# The paper's layout.
+
+Column = tuple[str, str | None, str]  # dataset, source, aspect
+SHOWN = {"map_at_r": "MAP@R", "precision_at_1": "Prec@1"}
+
+
+def _tabular(metric: str, rows: Sequence[Row]) -> str:
+    datasets = list(dict.fromkeys(_column(row)[:2] for row in rows))
+    # The aspects of a dataset side by side.
+    columns = sorted(dict.fromkeys(map(_column, rows)), key=lambda column: datasets.index(column[:2]))
+    lines = _lines(rows)
+    best = {
+        (column, figure): max(_rounded(cells[column][figure]) for _, cells in lines if column in cells)
+        for column in columns
+        for figure in SHOWN
+    }
+
+    def cell(row: Row | None, column: Column, figure: str) -> str:
+        if row is None:
+            return "--"
+        text = f"{_rounded(row[figure]):.1f}"
+        return rf"\textbf{{{text}}}" if _rounded(row[figure]) == best[column, figure] else text
+
+    widths = Counter(column[:2] for column in columns)
+    headings = ["Method", "Model", *(title for _ in columns for title in SHOWN.values())]
+    body = [
+        [*map(_escaped, heading), *(cell(cells.get(column), column, figure) for column in columns for figure in SHOWN)]
+        for heading, cells in lines
+    ]
+    return "\n".join(
+        [
+            rf"% {metric} distance; MAP@R and Precision@1 in percent; needs \usepackage{{booktabs}}",
+            rf"\begin{{tabular}}{{ll{'r' * len(SHOWN) * len(columns)}}}",
+            r"\toprule",
+            *_spanning([(dataset[0], len(SHOWN) * widths[dataset]) for dataset in datasets]),
+            *_spanning([(aspect, len(SHOWN)) for _, _, aspect in columns]),
+            " & ".join(headings) + r" \\",
+            r"\midrule",
+            *(" & ".join(line) + r" \\" for line in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _rounded(score: float) -> float:
+    """In percent, as shown: what is shown alike is equally good."""
+    return round(100 * score, 1)
+
+
+def _spanning(spans: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """A line of headings over several columns each, and the rules below them."""
+    yield (
+        " & ".join(["", "", *(rf"\multicolumn{{{width}}}{{c}}{{{_escaped(text)}}}" for text, width in spans)]) + r" \\"
+    )
+    starts = accumulate((width for _, width in spans), initial=3)  # after the method and the model
+    yield " ".join(
+        rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start, (_, width) in zip(starts, spans, strict=False)
+    )
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[Column, Row]]]:
+    """(Method, model) as the table says them, and that line's rows by column."""
+    # A setting that is scored on an aspect other than its condition is a line of a cross table, under its condition.
+    crossed = {row["setting"] for row in rows if row["condition"] != _own_words(row)}
+    telling = _telling(rows)
+    lines: dict[tuple[str, str, tuple[Any, ...]], dict[Column, Row]] = {}
+    for row in rows:
+        method: str = TITLES.get(row["method"]) or row["method"]
+        if row["setting"] in crossed and row["method"] not in UNCONDITIONAL:
+            method += f" ({row['condition'] or 'no condition'})"
+        kept = [item for item in _fields(row).items() if not item[0].startswith("extra.") or item[0] in telling]
+        line = (method, row["model"], tuple(kept))
+        while _column(row) in lines.get(line, {}):  # rows that do not say in what they differ
+            line = (method, row["model"], (*line[2], ("setting", row["setting"])))
+        lines.setdefault(line, {})[_column(row)] = row
+
+    named = []
+    for (method, model, fields), cells in lines.items():
+        others = [dict(other[2]) for other in lines if other[:2] == (method, model)]
+        differing = [f"{key} = {value}" for key, value in fields if any(other.get(key) != value for other in others)]
+        named.append(((", ".join([method, *differing]), model), cells))
+    return named
+
+
+def _column(row: Row) -> Column:
+    return row["dataset"], row.get("whole_setting", {}).get("source"), row["aspect"]
+
+
+def _own_words(row: Row) -> str | None:
+    """The condition of the row's aspect, which is its name unless the benchmark says otherwise."""
+    words: str | None = row.get("aspect_condition", row["aspect"])
+    return words
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    """What a line of the table has in common: the setting without dataset and condition, and what is said anyway."""
+    said = ("dataset", "source", "condition", "method", "model")
+    return {key: value for key, value in _flat(row.get("whole_setting", {})) if key not in said}
+
+
+def _telling(rows: Sequence[Row]) -> set[str]:
+    """The fields in which two settings under one condition differ; the others may follow from the condition."""
+    fields: dict[tuple[Any, ...], dict[str, set[Any]]] = {}
+    for row in rows:
+        seen = fields.setdefault((row["method"], row["model"], *_column(row)[:2], row["condition"]), {})
+        for key, value in _fields(row).items():
+            seen.setdefault(key, set()).add(value)
+    return {key for seen in fields.values() for key, values in seen.items() if len(values) > 1}
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in " ".join(text.split()))

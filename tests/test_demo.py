@@ -18,7 +18,7 @@ KEYS = [
 
 def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
     aspects = datasets.describe()[0]["aspects"]
-    assert all(list(row) == KEYS for row in demo.rows)
+    assert all(list(row)[: len(KEYS)] == KEYS for row in demo.rows)
     assert json.loads(json.dumps(demo.rows)) == demo.rows
     ways = list(dict.fromkeys((row["method"], row["model"], row["condition"]) for row in demo.rows))
     assert ways == [

@@ -58,7 +58,7 @@ def evaluate(
 
     Returns:
         One row a setting and aspect: `{method, model, setting, dataset, condition, aspect, map_at_r, precision_at_1,
-        r_precision, ami, nmi, metric, images, queries, labels, intervals, aspect_condition, whole_setting, versions}`;
+        ami, nmi, metric, r_precision, images, queries, labels, intervals, aspect_condition, whole_setting, versions}`;
         scores are fractions, and None is "no condition" or "not computed".
 
     Raises:

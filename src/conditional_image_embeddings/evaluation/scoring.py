@@ -43,10 +43,10 @@ class Scores:
 
     map_at_r: float
     precision_at_1: float
-    r_precision: float
     ami: float | None
     nmi: float | None
     metric: str
+    r_precision: float
     images: int
     queries: int
     labels: int

@@ -5,7 +5,7 @@ One HTML file that needs nothing else: no script, no request, the pictures insid
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +53,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell; `matching` where the line's condition is the column's aspect."""
+    """A table's cell; `framed` where the line's condition is the column's aspect, or a method is a column's best."""
 
     map_at_r: float
     precision_at_1: float
-    matching: bool
+    framed: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def write(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     lines = [Line(setting.condition, _cells(setting, rows, benchmark.aspects)) for setting in conditioned]
-    comparisons = [Line(name, _own_cells(settings, rows, benchmark.aspects)) for name, settings in compared.items()]
+    comparisons = _with_best_framed(
+        [Line(name, _own_cells(settings, rows, benchmark.aspects)) for name, settings in compared.items()]
+    )
     templates = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
@@ -118,7 +120,7 @@ def _cells(setting: "Setting", rows: Sequence[Mapping[str, Any]], aspects: Seque
         Cell(
             of_aspect[aspect.name]["map_at_r"],
             of_aspect[aspect.name]["precision_at_1"],
-            matching=setting.condition == aspect.condition,
+            framed=setting.condition == aspect.condition,
         )
         for aspect in aspects
     ]
@@ -135,6 +137,17 @@ def _own_cells(
         for setting, aspect in zip(own, aspects, strict=True)
         if setting is not None
         for cell in _cells(setting, rows, [aspect])
+    ]
+
+
+def _with_best_framed(lines: Sequence[Line]) -> list[Line]:
+    best = [max(cell.map_at_r for cell in column) for column in zip(*(line.cells for line in lines), strict=True)]
+    return [
+        Line(
+            line.name,
+            [replace(cell, framed=cell.map_at_r == top) for cell, top in zip(line.cells, best, strict=True)],
+        )
+        for line in lines
     ]
 
 

@@ -46,7 +46,9 @@ class Setting:
         """The table's name, in letters, digits and `_ - .` only, as LanceDB wants it."""
         parts = [self.dataset, self.model]
         if self.method not in {"dior", "clip"}:
-            parts += [self.method, *(str(self.extra[key]) for key in ("text_encoder",) if key in self.extra)]
+            parts.append(self.method)
+        if "text_encoder" in self.extra:
+            parts.append(self.extra["text_encoder"])
         if self.prompt_type is not None:
             parts.append(self.prompt_type)
         parts.append("none" if self.condition is None else self.condition)
@@ -56,6 +58,11 @@ class Setting:
             parts.append(f"num_token_{self.token}")
         if self.embedding_source is not None:
             parts.append(f"embedsrc_{self.embedding_source}")
+        if refined := self.extra.get("refined"):
+            named = [key for key in ("center", "whiten") if refined[key]]
+            parts.append(
+                "_".join(["refined", *named, *([str(refined["dimensions"])] if refined["dimensions"] else [])])
+            )
         readable = "-".join(_slug(part) for part in parts)
         return f"{readable[:160]}-{self.digest}"
 

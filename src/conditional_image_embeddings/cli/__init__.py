@@ -13,6 +13,8 @@ from .demo import demo
 from .embed import embed
 from .evaluate import evaluate
 from .models import models
+from .refine import refine
+from .sweep import sweep
 from .words import words
 
 
@@ -28,5 +30,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (demo, embed, words, evaluate, datasets, models):
+for command in (demo, embed, words, refine, evaluate, sweep, datasets, models):
     main.add_command(command)

@@ -52,7 +52,7 @@ def format_table(rows: Sequence[Row]) -> str:
             [*heading, *(cells.get((setting, aspect), "") for aspect in aspects)] for setting, heading in names.items()
         ]
         title = f"{dataset}: MAP@R / Precision@1 in %, {metric} distance"
-        tables.append(f"{title}\n{_aligned([['method', 'model', 'condition', *aspects], *lines], left=3)}")
+        tables.append(f"{title}\n{aligned([['method', 'model', 'condition', *aspects], *lines], left=3)}")
     return "\n\n".join(tables)
 
 
@@ -129,7 +129,7 @@ def _line_names(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
     return {setting: name if seen[name] == 1 else (name[0], setting, name[2]) for setting, name in names.items()}
 
 
-def _aligned(lines: Sequence[Sequence[str]], *, left: int) -> str:
+def aligned(lines: Sequence[Sequence[str]], *, left: int) -> str:
     """Columns of equal width, the first `left` of them flush left."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

@@ -1,0 +1,26 @@
+"""`cie refine`: centred, whitened or shortened vectors beside the stored ones."""
+
+import click
+
+from .command import Command
+
+
+@click.command(cls=Command)
+@click.argument("db", default="./embeddings")
+@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
+@click.option("--center/--no-center", default=True, show_default=True, help="Subtract the collection's mean.")
+@click.option("--whiten", is_flag=True, help="Principal components of equal variance.")
+@click.option("--dimensions", type=click.IntRange(min=1), help="Keep so many: the strongest, if whitened.")
+def refine(db: str, pattern: str, center: bool, whiten: bool, dimensions: int | None) -> None:
+    r"""Refine stored vectors; the result is a setting of its own, fitted on the collection.
+
+    \b
+    Example:  cie refine ./embeddings --setting "*car_color*" --whiten --dimensions 64
+    """
+    from .. import refinement
+    from ..store import Store
+
+    store = Store(db, create=False)
+    done = refinement.refine(store, store.settings(pattern), center=center, whiten=whiten, dimensions=dimensions)
+    for setting, made in done:
+        click.echo(f"{setting.name}: {'made' if made else 'already there'}")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "transformers", "lancedb", "pyarrow", "torchvision", "pytorch_metric_learning", "faiss"}
+HEAVY |= {"mteb", "sentence_transformers", "datasets"}
 LOADED = "import sys; print('\\n'.join(sorted({name.partition('.')[0] for name in sys.modules})))"
 
 
@@ -15,6 +16,7 @@ LOADED = "import sys; print('\\n'.join(sorted({name.partition('.')[0] for name i
         "import conditional_image_embeddings as cie; cie.CieError, cie.ImageError, cie.similarity, dir(cie)",
         "import conditional_image_embeddings.images, conditional_image_embeddings.settings",
         "from conditional_image_embeddings import load",
+        "import conditional_image_embeddings.interfaces",
         "from conditional_image_embeddings.cli import main; main(['--help'], standalone_mode=False)",
         "from conditional_image_embeddings.cli import main; main(['embed', '--help'], standalone_mode=False)",
     ],

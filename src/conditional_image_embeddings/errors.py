@@ -18,6 +18,10 @@ class ModelError(CieError):
     """A model that cannot be found, loaded, or used with the method asked for."""
 
 
+class ExtraError(CieError, ImportError):
+    """A library that is not installed; the message names the extra that brings it."""
+
+
 class ConditionError(CieError, ValueError):
     """A condition or prompt type that cannot be put into a prompt."""
 

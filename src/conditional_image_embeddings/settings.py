@@ -60,9 +60,7 @@ class Setting:
             parts.append(f"embedsrc_{self.embedding_source}")
         if refined := self.extra.get("refined"):
             named = [key for key in ("center", "whiten") if refined[key]]
-            parts.append(
-                "_".join(["refined", *named, *([str(refined["dimensions"])] if refined["dimensions"] else [])])
-            )
+            parts.append("_".join(["refined", *named, str(refined["dimensions"] or "")]))
         readable = "-".join(_slug(part) for part in parts)
         return f"{readable[:160]}-{self.digest}"
 

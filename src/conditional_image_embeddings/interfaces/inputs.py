@@ -1,0 +1,141 @@
+"""Inputs as other libraries mix them: images, texts and pairs of both in one list, embedded in the order given."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..checkpoint import Checkpoint
+from ..errors import ConditionError, ModelError
+from ..images import ImageInput
+from ..methods import Embedder
+
+if TYPE_CHECKING:
+    import torch
+
+OF_TEXTS = ("prompt_type", "layer", "layer_pooling", "token")  # what `encode_text` too takes
+OPTIONS = (*OF_TEXTS, "embedding_source", "max_new_tokens")
+
+_IMAGE_LIKE = re.compile(
+    r"data:image/.*|\S+\.(jpe?g|png|webp|gif|bmp|tiff?|avif|jp2|p[pgb]m|ico|tga|dds)", re.IGNORECASE
+)
+
+
+def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `Embedder.encode` that are fixed at construction.
+
+    Raises:
+        TypeError: an unknown one; the message lists the known ones.
+    """
+    if unknown := sorted(options.keys() - set(OPTIONS)):
+        raise TypeError(f"unknown option {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
+    return dict(options)
+
+
+def image_and_text(value: Any) -> "tuple[ImageInput | None, str | None]":
+    """What an input is: an image, a text, or both.
+
+    A string is an image if a file of that name exists. One word with an image's suffix is taken for an image too, and
+    so are an image's URL and data URI: reading it says that it is missing, or not fetched, where a mistyped path would
+    become a text. All other strings are texts; `{"text": "a.png"}` and `{"image": "photo"}` do not guess.
+
+    Raises:
+        ValueError: a dict without "image" and "text", or with other keys, or anything else that is no single input.
+    """
+    if isinstance(value, str):
+        is_image = os.path.isfile(value) or _IMAGE_LIKE.fullmatch(value)  # noqa: PTH113 - Path raises for long texts
+        return (value, None) if is_image else (None, value)
+    if not isinstance(value, Mapping):
+        if isinstance(value, list | tuple) or value is None:
+            raise ValueError(f"an input is one image, one text, or a dict of both, not {type(value).__name__}")
+        return value, None
+    if not value or value.keys() - {"image", "text"}:
+        keys = ", ".join(map(str, value)) or "nothing"
+        raise ValueError(f"a dict holds 'image', 'text' or both; this one holds {keys}")
+    image, text = value.get("image"), value.get("text")
+    if isinstance(image, list | tuple) or not isinstance(text, str | None) or (image is None and text is None):
+        raise ValueError("a dict holds one image, one text (a string) or one of each")
+    return image, text
+
+
+def encode(
+    embedder: Embedder,
+    inputs: Sequence[Any],
+    condition: str | None,
+    options: Mapping[str, Any],
+    *,
+    batch_size: int | None = None,
+    show_progress_bar: bool | None = False,
+    truncate_dim: int | None = None,
+) -> NDArray[np.float32]:
+    """Vectors (n, d) of inputs that `image_and_text` understands, float32, not normalised.
+
+    An input of both lies in the middle: the mean of the image's and the text's vector, each of unit length.
+
+    Raises:
+        ValueError: an option that texts do not have.
+    """
+    pairs = [image_and_text(value) for value in inputs]
+    shown = [index for index, (image, _) in enumerate(pairs) if image is not None]
+    told = [index for index, (_, text) in enumerate(pairs) if text is not None]
+    if told and (other := options.keys() - set(OF_TEXTS)):
+        raise ValueError(f"texts have no {', '.join(sorted(other))}: leave it at its default, or embed images only")
+    vectors = {}
+    if shown:
+        images: list[Any] = [pairs[index][0] for index in shown]
+        vectors["image"] = embedder.encode(
+            images, condition, batch_size=batch_size, show_progress_bar=show_progress_bar,
+            truncate_dim=truncate_dim, **options,
+        )  # fmt: skip
+    if told:
+        texts = [str(pairs[index][1]) for index in told]
+        vectors["text"] = embedder.encode_text(texts, condition, truncate_dim=truncate_dim, **options)
+    found = np.empty((len(pairs), next(iter(vectors.values())).shape[1]), np.float32)
+    for kind, indices in (("image", shown), ("text", told)):
+        if indices:
+            found[indices] = vectors[kind]
+    if both := sorted(set(shown) & set(told)):
+        of_images = unit(np.asarray(vectors["image"])[np.isin(shown, both)])
+        found[both] = (of_images + unit(np.asarray(vectors["text"])[np.isin(told, both)])) / 2
+    return found
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scaled to unit length; a zero vector stays."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32)
+
+
+def dimension(embedder: Embedder, condition: str | None, options: Mapping[str, Any]) -> int:
+    """How long the vectors are, found by embedding a small gray image: some methods' depend on the condition."""
+    return int(np.asarray(embedder.encode(Image.new("RGB", (32, 32), "gray"), condition, **options)).shape[-1])
+
+
+def reads_text(embedder: Embedder, condition: str | None, options: Mapping[str, Any]) -> bool:
+    """Whether texts can be embedded, found by trying: some vision-language models do not run without an image."""
+    if options.keys() - set(OF_TEXTS):
+        return False
+    try:
+        embedder.encode_text("a text", condition)
+    except ConditionError:
+        return True  # what was wrong is the condition
+    except ModelError:
+        return False
+    return True
+
+
+def checkpoint(embedder: Embedder) -> Checkpoint | None:
+    """What the embedder's model was loaded from; None for a method without a model."""
+    found: Checkpoint | None = getattr(embedder.base or embedder, "checkpoint", None)
+    return found
+
+
+def device(embedder: Embedder) -> "torch.device":
+    """Where the embedder's model is."""
+    import torch
+
+    loaded = checkpoint(embedder)
+    return torch.device("cpu") if loaded is None else loaded.device

@@ -1,0 +1,64 @@
+"""Aftercare of stored vectors: the laws of centring and whitening, and settings that follow their collection."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conditional_image_embeddings.errors import StoreError
+from conditional_image_embeddings.refinement import fit, refine
+from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.store import Store
+
+ORIGINAL = Setting(dataset="birds", source="/birds", method="dior", model="m", condition="species")
+
+
+def vectors(seed: int, count: int = 200, dimensions: int = 6) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    mixing = generator.normal(size=(dimensions, dimensions))
+    return (generator.normal(size=(count, dimensions)) @ mixing + generator.normal(size=dimensions)).astype(np.float32)
+
+
+@given(seed=st.integers(0, 2**31), cut=st.integers(1, 199))
+@settings(max_examples=25, deadline=None)
+def test_whitened_vectors_are_uncorrelated_however_they_come_in_parts(seed: int, cut: int) -> None:
+    values = vectors(seed)
+    refinement = fit([values[:cut], values[cut:]], whiten=True)
+    white = refinement.apply(values)
+    np.testing.assert_allclose(white.mean(0), 0, atol=1e-2)
+    covariance = np.cov(white.T, bias=True)
+    np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=2e-2)
+    assert (np.diag(covariance) <= 1.001).all()
+    np.testing.assert_allclose(fit([values], whiten=True, dimensions=2).apply(values), white[:, :2], atol=1e-2)
+
+
+def test_centring_and_shortening() -> None:
+    values = vectors(0)
+    np.testing.assert_allclose(fit([values]).apply(values), values - values.mean(0), atol=1e-5)
+    np.testing.assert_array_equal(fit([values], center=False, dimensions=3).apply(values), values[:, :3])
+    with pytest.raises(ValueError, match="dimensions is 7; these vectors have 6"):
+        fit([values], dimensions=7)
+    with pytest.raises(ValueError, match="no vectors"):
+        fit([])
+
+
+def test_refined_settings_stand_beside_and_follow_the_collection(tmp_path: Path) -> None:
+    store, values = Store(tmp_path), vectors(1, 20)
+    store.add_vectors(ORIGINAL, [f"{n:02}" for n in range(10)], values[:10])
+    [(refined, made)] = refine(store, [ORIGINAL], whiten=True, dimensions=3)
+    assert made
+    assert "refined_center_whiten_3" in refined.name
+    ids, stored = store.read(refined)
+    np.testing.assert_allclose(stored, fit([values[:10]], whiten=True, dimensions=3).apply(values[:10]), atol=1e-5)
+    assert [made for _, made in refine(store, [ORIGINAL], whiten=True, dimensions=3)] == [False]
+    store.add_vectors(ORIGINAL, [f"{n:02}" for n in range(10, 20)], values[10:])
+    assert [made for _, made in refine(store, store.settings(), whiten=True, dimensions=3)] == [True]
+    ids, stored = store.read(refined)
+    assert len(ids) == 20
+    np.testing.assert_allclose(stored, fit([values], whiten=True, dimensions=3).apply(values), atol=1e-5)
+    with pytest.raises(ValueError, match="nothing to do"):
+        refine(store, [ORIGINAL], center=False)
+    with pytest.raises(StoreError, match="no setting"):
+        refine(store, [refined])

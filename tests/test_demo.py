@@ -23,16 +23,21 @@ def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
     ways = list(dict.fromkeys((row["method"], row["model"], row["condition"]) for row in demo.rows))
     assert ways == [
         *(("dior", "builtin", condition) for condition in (*aspects, None)),
+        *(("generative", "builtin", condition) for condition in aspects),
+        *(("indirect", "builtin-clip", condition) for condition in aspects),
+        *(("clay", "builtin-clip", condition) for condition in aspects),
         ("clip", "builtin-clip", None),
         ("dior", "builtin (random weights)", None),
         ("pixels", "pixels-12", None),
     ]
-    assert [row["aspect"] for row in demo.rows] == aspects * len(ways)
+    own = [row for row in demo.rows if row["method"] in {"generative", "indirect", "clay"}]
+    assert all(row["condition"] == row["aspect"] for row in own)
+    assert [row["aspect"] for row in demo.rows if row not in own] == aspects * (len(aspects) + 1 + 3)
 
 
 def test_the_matching_condition_wins(demo: "Demo") -> None:
     for aspect in datasets.describe()[0]["aspects"]:
-        rows = [row for row in demo.rows if (row["model"], row["aspect"]) == ("builtin", aspect)]
+        rows = [row for row in demo.rows if (row["method"], row["model"], row["aspect"]) == ("dior", "builtin", aspect)]
         assert max(rows, key=lambda row: row["map_at_r"])["condition"] == aspect
 
 

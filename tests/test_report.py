@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.report import NEIGHBOURS, QUERIES
@@ -83,11 +84,29 @@ def test_ticks_and_captions_are_the_labels(page: Chrome, demo: "Demo") -> None:
 
 
 def test_the_table_has_the_scores_and_marks_the_diagonal(page: Chrome, demo: "Demo") -> None:
-    shown = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "td.score")]
-    assert shown == [f"{100 * row['map_at_r']:.1f} / {100 * row['precision_at_1']:.1f}" for row in demo.rows]
-    marked = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "td.matching")]
-    matching = [row for row in demo.rows if row["condition"] == row["aspect"]]
-    assert marked == [f"{100 * row['map_at_r']:.1f} / {100 * row['precision_at_1']:.1f}" for row in matching]
+    _, crossed = page.find_elements(By.TAG_NAME, "table")
+    dior = [row for row in demo.rows if (row["method"], row["model"]) == ("dior", "builtin")]
+    assert cells(crossed) == [written(row) for row in dior]
+    assert cells(crossed, "td.framed") == [written(row) for row in dior if row["condition"] == row["aspect"]]
+
+
+def test_the_methods_stand_side_by_side_each_asked_about_the_column(page: Chrome, demo: "Demo") -> None:
+    methods, _ = page.find_elements(By.TAG_NAME, "table")
+    own = [row for row in demo.rows if row["condition"] == row["aspect"]]
+    free = [
+        row for row in demo.rows if row["condition"] is None and (row["method"], row["model"]) != ("dior", "builtin")
+    ]
+    assert cells(methods) == [written(row) for row in (*own, *free)]
+    best = [max(cells(methods)[column::5], key=lambda cell: float(cell.split(" ")[0])) for column in range(5)]
+    assert set(best) <= set(cells(methods, "td.framed"))
+
+
+def cells(table: WebElement, selector: str = "td.score") -> list[str]:
+    return [cell.text for cell in table.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def written(row: dict[str, Any]) -> str:
+    return f"{100 * row['map_at_r']:.1f} / {100 * row['precision_at_1']:.1f}"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])

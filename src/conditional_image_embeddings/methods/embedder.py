@@ -113,7 +113,7 @@ class Embedder(ABC):
             images: A path, PIL image, (H, W, 3) uint8 array or tensor, or encoded bytes; or a sequence of them.
             conditions: A name ("car color"), a sequence of K names (None among them is "no condition"), or None.
             prompt_type: One of the paper's seven prompt types; of several, the mean of their vectors. They share the
-                image, so that each costs but a few tokens more.
+                image and nothing of the text.
             layer: Index into the hidden states: 0 the input embeddings, k the output of layer k, -1 the last, normed;
                 or several of them.
             layer_pooling: What becomes of several layers, each scaled to unit length: "concat" or "mean".

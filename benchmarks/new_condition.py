@@ -53,7 +53,9 @@ def main() -> None:
         vectors = np.random.default_rng(0).normal(size=(len(ids), clip.encode_text("x").shape[0])).astype(np.float32)
         with store.writing():
             nothing = ImageRecord(image_id="", width=1, height=1, content_hash="", place=Place(), thumbnail=b"")
-            store.add_images(source.dataset, source.root, [ImageRecord(**{**vars(nothing), "image_id": i}) for i in ids])
+            store.add_images(
+                source.dataset, source.root, [ImageRecord(**{**vars(nothing), "image_id": i}) for i in ids]
+            )
             store.add_vectors(setting, ids, vectors)
         print(measuring.machine())
         seconds = {}

@@ -69,7 +69,7 @@ def draw(folder: Path, number: int, size: tuple[int, int] = (24, 16)) -> Path:
 def main(folder: str, db: str, moment: str, times: str) -> None:
     """Run the job; kill this process just before the given call of "Class.method" (so many before it go well)."""
     # Nothing here computes with torch; without its import a killed process costs a test one second instead of five.
-    sys.modules["torch"] = types.SimpleNamespace(OutOfMemoryError=MemoryError)  # type: ignore[assignment]
+    sys.modules["torch"] = types.SimpleNamespace(OutOfMemoryError=MemoryError, get_num_threads=lambda: 1)  # type: ignore[assignment]
     from conditional_image_embeddings import embedding_job, store
     from conditional_image_embeddings.sources import find
 

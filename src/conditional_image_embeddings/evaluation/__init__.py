@@ -4,7 +4,7 @@
 labels by image id, `tables` writes the rows down. The figures are `pytorch_metric_learning`'s (paper, "Metrics").
 """
 
-from .rows import evaluate, evaluate_settings
+from .rows import evaluate, evaluate_settings, images_of
 from .scoring import METRICS, Scores, scores
 from .tables import FORMATS, check_file, csv_table, format_table, json_rows, latex_table, write
 
@@ -17,6 +17,7 @@ __all__ = [
     "evaluate",
     "evaluate_settings",
     "format_table",
+    "images_of",
     "json_rows",
     "latex_table",
     "scores",

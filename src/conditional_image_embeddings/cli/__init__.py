@@ -13,6 +13,7 @@ from .demo import demo
 from .embed import embed
 from .evaluate import evaluate
 from .models import models
+from .reproduce import reproduce
 from .words import words
 
 
@@ -28,5 +29,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (demo, embed, words, evaluate, datasets, models):
+for command in (demo, embed, words, evaluate, reproduce, datasets, models):
     main.add_command(command)

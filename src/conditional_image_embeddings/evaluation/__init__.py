@@ -5,14 +5,16 @@ labels by image id, `tables` writes the rows down. The figures are `pytorch_metr
 """
 
 from .rows import evaluate, evaluate_settings, images_of
-from .scoring import METRICS, Scores, scores
-from .tables import FORMATS, check_file, csv_table, format_table, json_rows, latex_table, write
+from .scoring import METRICS, Scores, check_labels, scores
+from .tables import FORMATS, aligned, check_file, csv_table, format_table, json_rows, latex_table, layouts, write
 
 __all__ = [
     "FORMATS",
     "METRICS",
     "Scores",
+    "aligned",
     "check_file",
+    "check_labels",
     "csv_table",
     "evaluate",
     "evaluate_settings",
@@ -20,6 +22,7 @@ __all__ = [
     "images_of",
     "json_rows",
     "latex_table",
+    "layouts",
     "scores",
     "write",
 ]

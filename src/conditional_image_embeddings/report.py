@@ -117,17 +117,24 @@ def write_tables(
     from .evaluation import layouts
 
     (layout,) = layouts(rows)
+    tied = {
+        column
+        for column in layout.columns
+        if all(layout.is_best(cells[column], "map_at_r") for _, cells in layout.lines if column in cells)
+    }
     shown = [
-        (heading, Line(None, [_cell(layout, cells.get(column)) for column in layout.columns]))
+        (heading, Line(None, [_cell(layout, cells.get(column), tied=column in tied) for column in layout.columns]))
         for heading, cells in layout.lines
     ]
-    first = {(row["dataset"], row["aspect"]): row for row in reversed(rows)}
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault((row["dataset"], row["aspect"]), row)
     _write(
         path,
         "reproduction.html",
         layout=layout,
         lines=shown,
-        counts=[first[dataset, aspect] for dataset, _, aspect in layout.columns],
+        counts=[(name, [row for row in first.values() if row["dataset"] == name]) for name, _ in layout.datasets],
         complete={name: description(name).images for name, _ in layout.datasets},
         failures=failures,
         missing=missing,
@@ -135,10 +142,10 @@ def write_tables(
     )
 
 
-def _cell(layout: "Layout", row: Mapping[str, Any] | None) -> Cell | None:
+def _cell(layout: "Layout", row: Mapping[str, Any] | None, *, tied: bool) -> Cell | None:
     if row is None:
         return None
-    return Cell(row["map_at_r"], row["precision_at_1"], matching=layout.is_best(row, "map_at_r"))
+    return Cell(row["map_at_r"], row["precision_at_1"], matching=layout.is_best(row, "map_at_r") and not tied)
 
 
 def _write(path: Path, template: str, **values: Any) -> None:

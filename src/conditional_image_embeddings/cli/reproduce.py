@@ -144,8 +144,11 @@ def _plan(works: "list[Work]") -> str:
     if timed:
         total.append(_duration(sum(work.seconds or 0.0 for work in works)))
     heading = ["dataset", "method", "model", "images", "conditions", "vectors", "there", "to do"]
-    note = "\n\nThe time is that of embedding, extrapolated from a few images; scoring is not in it." if timed else ""
-    return aligned([[*heading, *["time"] * timed], *lines, total], left=3) + note
+    note = (
+        "\n\nThe time is that of embedding, extrapolated from a few images; scoring is not in it. A dual encoder\n"
+        "embeds an image once for all its methods: the first of them has that time."
+    )
+    return aligned([[*heading, *["time"] * timed], *lines, total], left=3) + (note if timed else "")
 
 
 def _numbers(*numbers: int) -> list[str]:
@@ -156,6 +159,6 @@ def _duration(seconds: float) -> str:
     if seconds == 0:
         return "-"
     if seconds < 60:
-        return f"{max(1, round(seconds))} s"
+        return f"{round(seconds)} s" if seconds >= 1 else "<1 s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

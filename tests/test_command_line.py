@@ -40,7 +40,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        *((), ("demo",), ("embed",), ("evaluate",), ("datasets",)),
+        *((), ("demo",), ("embed",), ("evaluate",), ("reproduce",), ("datasets",)),
         *(("datasets", command) for command in ("list", "make", "download", "check")),
     ],
 )

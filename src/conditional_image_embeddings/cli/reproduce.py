@@ -158,7 +158,9 @@ def _numbers(*numbers: int) -> list[str]:
 def _duration(seconds: float) -> str:
     if seconds == 0:
         return "-"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{round(seconds)} s" if seconds >= 1 else "<1 s"
+    if seconds < 600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -17,9 +17,9 @@ TOP_WORDS = 5
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.option("--model_id", "--model_name", "model", required=True, help="A hub id, directory, builtin, builtin-clip.")
-@click.option("--dataset_name", required=True, help="A benchmark, such as synthetic_cars.")
+@click.option("--dataset_name", required=True, help="One of the five benchmarks, or a universal set.")
 @click.option("--datasets_dir", type=click.Path(path_type=Path), default=Path("datasets"), show_default=True)
-@click.option("--dataset_info_dir", type=click.Path(path_type=Path), help="Not there yet.")
+@click.option("--dataset_info_dir", type=click.Path(path_type=Path), help="Of the universal sets: holds info_files.")
 @click.option("--prompt_type", type=click.Choice(list(PROMPTS)), default="describe", show_default=True)
 @click.option("--embedding_dir", default="./embeddings", show_default=True)
 @click.option("--num_layer", type=int, default=-1, show_default=True)
@@ -69,6 +69,15 @@ def main(
     \b
     Example:  uv run python inference.py --model_id builtin --dataset_name synthetic_cars
     """
+    from conditional_image_embeddings.datasets.labelled import UNIVERSAL, from_list
+
+    is_universal = dataset_name in UNIVERSAL
+    if is_universal and dataset_info_dir is None:
+        raise click.UsageError(
+            f"{dataset_name} is a universal set: name the folder that holds info_files (--dataset_info_dir)"
+        )
+    if generative and indirect:
+        raise click.UsageError("--generative and --indirect are two methods: choose one")
     import torch
 
     from conditional_image_embeddings import datasets, load
@@ -76,23 +85,23 @@ def main(
     from conditional_image_embeddings.methods.request import Request
     from conditional_image_embeddings.store import Store
 
-    if dataset_info_dir:
-        raise click.UsageError("--dataset_info_dir is not there yet: it comes with a later release")
-    if generative and indirect:
-        raise click.UsageError("--generative and --indirect are two methods: choose one")
     torch.manual_seed(SEED)  # --gen_do_sample draws tokens
-    benchmark = datasets.get(dataset_name, datasets_dir)
+    benchmark = (
+        from_list(dataset_name, dataset_info_dir)
+        if is_universal and dataset_info_dir
+        else datasets.get(dataset_name, datasets_dir)
+    )
     if generative:
         embedder = load(model, method="generative", text_encoder=text_encoder_id, image_max_size=image_max_size)
     elif indirect:
         embedder = load(model, method="indirect", components=indirect_num_components, image_max_size=image_max_size)
     else:
         embedder = load(model, image_max_size=image_max_size)
-    conditions: tuple[str | None, ...] = (*(aspect.condition for aspect in benchmark.aspects), None)
-    if not embedder.conditional:
-        conditions = (None,)
-    elif indirect:  # without a condition it is CLIP
-        conditions = conditions[:-1]
+    conditions = embedder.takes([aspect.condition for aspect in benchmark.aspects])
+    if not conditions:
+        raise click.UsageError(
+            f"{dataset_name} has no condition, and without one InDiReCT is CLIP: leave --indirect out"
+        )
     request = Request(
         conditions=conditions,
         prompt_types=(prompt_type,),

@@ -80,9 +80,9 @@ def names() -> Any:
     return cells
 
 
-def combined_cars(root: Path, images: str = "car_ims") -> None:
+def combined_cars(root: Path, images: str = "car_ims", cars: Mapping[int, str] = CARS) -> None:
     """`car_ims` beside `cars_annos.mat`; `images` is "" for the flat layout, which the paper's reference has."""
-    for number in CARS:
+    for number in cars:
         picture(root / images / f"{number:06}.jpg")
     rows = [
         {
@@ -91,7 +91,7 @@ def combined_cars(root: Path, images: str = "car_ims") -> None:
             "class": CLASSES.index(name) + 1,
             "test": number % 2,
         }
-        for number, name in CARS.items()
+        for number, name in cars.items()
     ]
     savemat(root / "cars_annos.mat", {"annotations": annotations(rows), "class_names": names()})
 
@@ -126,10 +126,10 @@ def clothes(root: Path, images: str = "img") -> None:
     write(fine / "list_category_cloth.txt", ["3", "category_name category_type", *(f"{n}  1" for n in CATEGORIES)])
 
 
-def flat_clothes(root: Path) -> None:
+def flat_clothes(root: Path, clothes: Mapping[str, tuple[int, set[int]]] = CLOTHES) -> None:
     """The paper's reference: all images in the folder, and a CSV file."""
     rows = ["file_names,clothing_category,texture,fabric,fit"]
-    for name, (category, ones) in CLOTHES.items():
+    for name, (category, ones) in clothes.items():
         file = name.replace("/", "-")
         picture(root / file)
         patterns = (
@@ -148,10 +148,10 @@ def films(root: Path, encodings: tuple[str, ...] = ("utf-8", "utf-16", "cp1252")
         write(root / "groundtruth" / f"{year}.txt", [record, record], encoding)  # each film is there twice
 
 
-def film_table(root: Path) -> None:
+def film_table(root: Path, films: Iterable[Mapping[str, Any]] = FILMS) -> None:
     """The paper's reference: posters beside a table, both filtered."""
     rows = ["imdbID\tGenre\tCountry"]
-    for film in FILMS:
+    for film in films:
         picture(root / f"{film['imdbID']}.jpg")
         rows.append(f"{film['imdbID']}\t{str(film['Genre']).split(',')[0]}\t{(film['Country'] or 'N/A').split(',')[0]}")
     write(root / "movie_poseter_metadata.tsv", rows)

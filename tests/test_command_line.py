@@ -40,7 +40,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        *((), ("demo",), ("embed",), ("evaluate",), ("datasets",)),
+        *((), ("demo",), ("embed",), ("evaluate",), ("reproduce",), ("datasets",)),
         *(("datasets", command) for command in ("list", "make", "download", "check")),
     ],
 )
@@ -154,6 +154,23 @@ def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     )
     unknown = run(ROOT / "inference.py", "--model_id", "builtin", "--dataset_name", "imagenet")
     assert "synthetic_cars" in error_of(unknown, 1)
+
+
+def test_a_universal_set(tmp_path: Path) -> None:
+    rows = []
+    for index, shade in enumerate((0, 10, 200, 210)):
+        Image.new("RGB", (8, 8), (shade, shade, shade)).save(tmp_path / f"{index}.png")
+        rows.append({"path": f"{index}.png", "class_id": shade // 100})
+    (tmp_path / "info_files/met").mkdir(parents=True)
+    (tmp_path / "info_files/met/test.json").write_text(json.dumps(rows))
+    shared = ("--dataset_name", "met", "--embedding_dir", tmp_path / "e")
+    assert "--dataset_info_dir" in error_of(run(ROOT / "inference.py", "--model_id", "builtin", *shared), 2)
+    shared = (*shared, "--dataset_info_dir", tmp_path)
+    done = run(ROOT / "inference.py", "--model_id", "builtin", *shared)
+    assert done.stdout.count("4 embedded, 0 already there, 0 failed") == 1, done.stderr  # once: none is its only aspect
+    scored = run(ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e")  # finds the list again
+    assert scored.returncode == 0, scored.stderr
+    assert "none" in scored.stdout
 
 
 def test_datasets(tmp_path: Path) -> None:

@@ -228,9 +228,9 @@ def test_a_label_that_nobody_shares_is_no_query(caplog: pytest.LogCaptureFixture
         (np.zeros((3, 0)), ["a", "a", "b"], "expected vectors of shape"),
         ([[0.0], [np.nan], [np.inf]], ["a", "a", "b"], "2 vectors hold NaN or infinity: rows 1, 2"),
         ([[0.0], [1.0], [1e19]], ["a", "a", "b"], "1 vectors hold NaN or infinity: rows 2"),
-        (np.eye(3), ["a", "a", "a"], "3 vectors with 1 label: at least 2"),
+        (np.eye(3), ["a", "a", "a"], "3 images with 1 label: at least 2"),
         (np.eye(3), ["a", "b", "c"], "each of the 3 labels is on one image only"),
-        (np.zeros((0, 2)), [], "0 vectors with 0 label"),
+        (np.zeros((0, 2)), [], "0 images with 0 label"),
     ],
 )
 def test_what_cannot_be_scored_is_an_error(vectors, labels, message) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.cli import main
@@ -237,3 +238,44 @@ def test_a_file_that_cannot_be_is_said_before_the_scores(tmp_path: Path) -> None
     done = CliRunner().invoke(main, ["evaluate", str(tmp_path / "none"), "-o", str(tmp_path / "scores.docx")])
     assert done.exit_code == 1
     assert "ends in .json, .csv, .tex" in done.output
+
+
+def test_labels_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shades = {"a/0.png": 0, "a/1.png": 10, "b/2.png": 200, "b/3.png": 210}
+    for name, shade in shades.items():
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (shade, shade, shade)).save(Path("photos", name))
+    lines = (f"{name},{name[0]},{name[2] in '03'}\n" for name in shades)
+    Path("labels.csv").write_text("".join(["image_id,letter,size\n", *lines]))
+
+    def cie(*arguments: str) -> Any:
+        return CliRunner().invoke(main, arguments)
+
+    def precisions(*arguments: str) -> dict[str, float]:
+        done = cie("evaluate", "--no-clustering", "--metric", "euclidean", "--json", *arguments)
+        assert done.exit_code == 0, done.stderr
+        return {row["aspect"]: row["precision_at_1"] for row in json.loads(done.stdout)}
+
+    def refused(*arguments: str, status: int = 1) -> str:
+        done = cie("evaluate", *arguments)
+        assert done.exit_code == status
+        return str(done.stderr)
+
+    assert cie("embed", "photos", "-m", "pixels").exit_code == 0
+    assert precisions("--labels", "labels.csv") == {"letter": 1.0, "size": 0.0}
+    assert precisions("--folders", "letter") == {"letter": 1.0}
+    assert "choose one" in refused("--labels", "x", "--folders", "y", status=2)
+    assert "--folders" in refused()  # it says how to give labels
+    Path("photos/a/broken.png").write_bytes(b"no picture")
+    assert cie("embed", "photos", "-m", "pixels").exit_code == 3
+    lacking = refused("--folders", "letter")
+    assert "1 of 5 images have no vector: a/broken.png; 1 of them could not be read" in lacking
+    assert "--allow-missing" in lacking
+    assert "a/broken.png" in refused("--labels", "labels.csv")  # it has no label either
+    assert precisions("--folders", "letter", "--allow-missing") == {"letter": 1.0}
+    assert precisions("--labels", "labels.csv", "--allow-missing") == {"letter": 1.0, "size": 0.0}
+    Path("other").mkdir()
+    Image.new("RGB", (8, 8)).save("other/x.png")
+    assert cie("embed", "other", "-m", "pixels").exit_code == 0
+    assert "are of 2" in refused("--labels", "labels.csv")

@@ -42,6 +42,10 @@ class EvaluationError(CieError):
     """Vectors and labels that do not belong together, or cannot be scored."""
 
 
+class ReproductionError(CieError):
+    """Something that a reproduction needs and that is not there, found out before it begins."""
+
+
 def some(items: Sequence[object], shown: int = 5) -> str:
     """The first few items and how many more there are: enough to see the pattern, few enough for one line."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""

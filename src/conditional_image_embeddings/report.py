@@ -1,6 +1,6 @@
-"""The demo's page: the scores as a table, and what some query images find under each condition, side by side.
+"""Pages to look at: the demo's, with what some query images find under each condition, and the paper's tables.
 
-One HTML file that needs nothing else: no script, no request, the pictures inside.
+Each is one HTML file that needs nothing else: no script, no request, the pictures inside.
 """
 
 import base64
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .datasets import Aspect, Benchmark
+from .datasets import Aspect, Benchmark, description
 from .similarities import similarity
 
 if TYPE_CHECKING:
+    from .evaluation.tables import Layout
     from .settings import Setting
     from .store import Store
 
@@ -65,7 +66,7 @@ class Line:
     """A table's line; `name` is None for "no condition"."""
 
     name: str | None
-    cells: Sequence[Cell]
+    cells: Sequence[Cell | None]
 
 
 def write(
@@ -87,20 +88,13 @@ def write(
         conditioned: One model's settings, one a condition and usually one without: compared side by side.
         compared: Title to settings of each method: one an aspect, or one without a condition.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     lines = [Line(setting.condition, _cells(setting, rows, benchmark.aspects)) for setting in conditioned]
     comparisons = _with_best_framed(
         [Line(name, _own_cells(settings, rows, benchmark.aspects)) for name, settings in compared.items()]
     )
-    templates = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = templates.get_template("report.html").render(
+    _write(
+        path,
+        "report.html",
         aspects=[aspect.name for aspect in benchmark.aspects],
         images=len(benchmark),
         lines=lines,
@@ -109,8 +103,65 @@ def write(
         neighbours=NEIGHBOURS,
         queries=_queries(store, benchmark, conditioned),
     )
+
+
+def write_tables(
+    path: Path, *, rows: Sequence[Mapping[str, Any]], failures: Mapping[str, int], missing: Sequence[str]
+) -> None:
+    """Write the page of a reproduction to `path`: the paper's table, and what its figures are of.
+
+    Args:
+        path: The HTML file; replaced whole if it is there.
+        rows: `evaluation.evaluate`'s, by one distance.
+        failures: Dataset to how many of its images could not be read.
+        missing: What was asked for and left out, one line each.
+    """
+    from .evaluation import layouts
+
+    (layout,) = layouts(rows)
+    tied = {
+        column
+        for column in layout.columns
+        if all(layout.is_best(cells[column], "map_at_r") for _, cells in layout.lines if column in cells)
+    }
+    shown = [
+        (heading, Line(None, [_cell(layout, cells.get(column), tied=column in tied) for column in layout.columns]))
+        for heading, cells in layout.lines
+    ]
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault((row["dataset"], row["aspect"]), row)
+    _write(
+        path,
+        "reproduction.html",
+        layout=layout,
+        lines=shown,
+        counts=[(name, [row for row in first.values() if row["dataset"] == name]) for name, _ in layout.datasets],
+        complete={name: description(name).images for name, _ in layout.datasets},
+        failures=failures,
+        missing=missing,
+        versions=rows[0]["versions"],
+    )
+
+
+def _cell(layout: "Layout", row: Mapping[str, Any] | None, *, tied: bool) -> Cell | None:
+    if row is None:
+        return None
+    return Cell(row["map_at_r"], row["precision_at_1"], framed=layout.is_best(row, "map_at_r") and not tied)
+
+
+def _write(path: Path, template: str, **values: Any) -> None:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     whole = path.with_suffix(".part")
-    whole.write_text(page, encoding="utf-8")
+    whole.write_text(templates.get_template(template).render(**values), encoding="utf-8")
     whole.replace(path)
 
 

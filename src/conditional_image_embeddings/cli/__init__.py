@@ -14,6 +14,7 @@ from .embed import embed
 from .evaluate import evaluate
 from .models import models
 from .refine import refine
+from .reproduce import reproduce
 from .sweep import sweep
 from .words import words
 
@@ -30,5 +31,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (demo, embed, words, refine, evaluate, sweep, datasets, models):
+for command in (demo, embed, words, refine, evaluate, sweep, reproduce, datasets, models):
     main.add_command(command)

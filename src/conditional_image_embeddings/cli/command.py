@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,10 +64,14 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
             line = "{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row)
             empty = row.get("empty_answers")
             click.echo(f"{line}, {empty} answers empty" if empty else line)
-    failures = {image_id: reason for report in reports for image_id, reason in report.failures.items()}
+    if list_failures({image_id: reason for report in reports for image_id, reason in report.failures.items()}):
+        sys.exit(EXIT_SOME_IMAGES_FAILED)
+
+
+def list_failures(failures: Mapping[str, str]) -> bool:
+    """Tell why the first few images failed, by their ids, and how many more; whether any did."""
     for reason in list(failures.values())[:SHOWN_FAILURES]:
         click.echo(f"failed: {reason}", err=True)
     if len(failures) > SHOWN_FAILURES:
         click.echo(f"... and {len(failures) - SHOWN_FAILURES} more, in the table `failures`", err=True)
-    if failures:
-        sys.exit(EXIT_SOME_IMAGES_FAILED)
+    return bool(failures)

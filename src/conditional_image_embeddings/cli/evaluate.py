@@ -13,6 +13,18 @@ from .command import Command
 @click.option("--metric", type=click.Choice(["cosine", "euclidean"]), default="cosine", show_default=True)
 @click.option("--all-aspects", is_flag=True, help="Score every setting on every aspect, not only on its own.")
 @click.option("--datasets-dir", type=click.Path(path_type=Path), help="Where the benchmarks' labels are, if moved.")
+@click.option("--dataset-info-dir", type=click.Path(path_type=Path), help="Where the universal sets are, if moved.")
+@click.option(
+    "--labels",
+    "table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Labels of your own images, CSV or TSV: a column of image ids (paths), and one an aspect.",
+)
+@click.option(
+    "--folders", "folders_are", metavar="ASPECT", help="The name of an image's folder is its label in ASPECT."
+)
+@click.option("--allow-missing", is_flag=True, help="Leave out images without a vector or a label, with a warning.")
 @click.option("--clustering/--no-clustering", default=True, help="With or without AMI and NMI: k-means takes its time.")
 @click.option("--bootstrap", type=click.IntRange(min=1), metavar="N", help="95 % intervals from N samples of queries.")
 @click.option(
@@ -39,29 +51,48 @@ def evaluate(
     metric: str,
     all_aspects: bool,
     datasets_dir: Path | None,
+    dataset_info_dir: Path | None,
+    table: Path | None,
+    folders_are: str | None,
+    allow_missing: bool,
     clustering: bool,
     bootstrap: int | None,
     printed: str,
     as_json: bool,
     files: tuple[Path, ...],
 ) -> None:
-    r"""Score embeddings of a benchmark: MAP@R, Precision@1, R-Precision, AMI, NMI.
+    r"""Score embeddings of a benchmark, or against your own labels: MAP@R, Precision@1, R-Precision, AMI, NMI.
 
     \b
     Example:  cie evaluate ./embeddings --setting "synthetic_cars-*"
               cie evaluate ./embeddings --bootstrap 1000 -o scores.csv -o scores.tex
+              cie evaluate ./embeddings --labels labels.csv
+              cie evaluate ./embeddings --folders "clothing category"
     """
     from .. import evaluation
+    from ..datasets.labelled import from_folders, from_table
     from ..store import Store
+
+    if table and folders_are:
+        raise click.UsageError("--labels and --folders are two places of labels: choose one")
 
     for file in files:
         evaluation.check_file(file)
+    store = Store(db, create=False)
+    benchmark = None
+    if table:
+        benchmark = from_table(evaluation.images_of(store, pattern), table, allow_missing=allow_missing)
+    elif folders_are:
+        benchmark = from_folders(evaluation.images_of(store, pattern), folders_are)
     rows = evaluation.evaluate(
-        Store(db, create=False),
+        store,
         pattern,
         metric=metric,
         all_aspects=all_aspects,
         datasets_dir=datasets_dir,
+        dataset_info_dir=dataset_info_dir,
+        benchmark=benchmark,
+        allow_missing=allow_missing,
         clustering=clustering,
         bootstrap=bootstrap or 0,
     )

@@ -43,6 +43,7 @@ class Description:
         images: How many test images a complete copy has.
         where: Where the files come from, in one sentence for a person.
         terms: What one may do with them, as far as their authors say.
+        beyond_paper: Those of `aspects` that the paper does not score.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Description:
     images: int
     where: str
     terms: str
+    beyond_paper: tuple[Aspect, ...] = ()
+
+    @property
+    def of_paper(self) -> tuple[Aspect, ...]:
+        """The aspects that the paper scores."""
+        return tuple(aspect for aspect in self.aspects if aspect not in self.beyond_paper)
 
 
 @dataclass(frozen=True, kw_only=True)

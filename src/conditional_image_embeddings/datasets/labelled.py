@@ -91,7 +91,7 @@ def from_table(
         labels,
         files,
         annotation=path,
-        remedy=f"table and folder {root} must list the same images",
+        remedy=f"table and folder {root} must list the same images, or leave out the rest (--allow-missing)",
         allow_missing=allow_missing,
     )
 

@@ -36,11 +36,12 @@ _LABELS: dict[Aspect, tuple[tuple[str, ...], Callable[..., str]]] = {
     Aspect("viewpoint"): (("viewpoint",), str),
     Aspect("paint pattern"): (("pattern",), str),
 }
-_ORIGINAL = tuple(_LABELS)[:3]
+_ORIGINAL, _ADDED = tuple(_LABELS)[:3], tuple(_LABELS)[3:]
 
 DESCRIPTION = Description(
     name=NAME,
     aspects=tuple(_LABELS),
+    beyond_paper=_ADDED,
     images=len(TEST_FRAMES),
     where="rendered in seconds by `cie datasets make synthetic-cars`; the original of Kobs et al. (ICCV 2021), whose "
     "link is gone, is read too",

@@ -4,21 +4,25 @@
 labels by image id, `tables` writes the rows down. The figures are `pytorch_metric_learning`'s (paper, "Metrics").
 """
 
-from .rows import evaluate, evaluate_settings
-from .scoring import METRICS, Scores, scores
-from .tables import FORMATS, check_file, csv_table, format_table, json_rows, latex_table, write
+from .rows import evaluate, evaluate_settings, images_of
+from .scoring import METRICS, Scores, check_labels, scores
+from .tables import FORMATS, aligned, check_file, csv_table, format_table, json_rows, latex_table, layouts, write
 
 __all__ = [
     "FORMATS",
     "METRICS",
     "Scores",
+    "aligned",
     "check_file",
+    "check_labels",
     "csv_table",
     "evaluate",
     "evaluate_settings",
     "format_table",
+    "images_of",
     "json_rows",
     "latex_table",
+    "layouts",
     "scores",
     "write",
 ]

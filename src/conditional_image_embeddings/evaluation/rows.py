@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__, datasets
+from ..datasets import labelled
 from ..errors import EvaluationError, some
 from .scoring import broken_rows, check_metric, scores
 
@@ -34,7 +35,9 @@ def evaluate(
     metric: str = "cosine",
     all_aspects: bool = False,
     datasets_dir: Path | str | None = None,
+    dataset_info_dir: Path | str | None = None,
     benchmark: datasets.Benchmark | None = None,
+    allow_missing: bool = False,
     clustering: bool = True,
     bootstrap: int = 0,
     show_progress_bar: bool | None = None,
@@ -50,8 +53,10 @@ def evaluate(
         metric: "cosine" or "euclidean" (as the paper); see `scores`.
         all_aspects: Score every setting on every aspect.
         datasets_dir: The directory of the benchmarks' directories; by default where each was when it was embedded.
+        dataset_info_dir: The same for the universal sets: the folder that holds `info_files`.
         benchmark: Take the labels from here, whatever the settings' dataset is called. Vectors that it has no label for
             are left out, with a warning.
+        allow_missing: Leave out images without a vector (such as unreadable ones) or without labels, with a warning.
         clustering: Whether AMI and NMI are computed too.
         bootstrap: How many bootstrap samples give the 95 % intervals; 0 for no intervals.
         show_progress_bar: On stderr; by default where that is a terminal.
@@ -68,18 +73,14 @@ def evaluate(
     check_metric(metric)
     found = store.settings(pattern)
     if benchmark is None:
-        settings = [setting for setting in found if setting.source is None and setting.dataset in datasets.NAMES]
+        known = {*datasets.NAMES, *labelled.UNIVERSAL}
+        settings = [setting for setting in found if setting.source is None and setting.dataset in known]
         for setting in found if settings else []:
             if setting not in settings:
                 logger.warning("%s is not scored: its images have no labels (no benchmark)", setting.name)
     else:
         settings = found
-        places = sorted({setting.dataset if setting.source is None else setting.source for setting in found})
-        if len(places) > 1:
-            raise EvaluationError(
-                f"the labels are of one dataset, but the settings that match {pattern!r} are of {len(places)}: "
-                f"{some(places)}; choose one by the settings' names"
-            )
+        _check_one_place(found, pattern)
     if not settings:
         raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
     return evaluate_settings(
@@ -88,11 +89,32 @@ def evaluate(
         metric=metric,
         all_aspects=all_aspects,
         datasets_dir=datasets_dir,
+        dataset_info_dir=dataset_info_dir,
         benchmark=benchmark,
+        allow_missing=allow_missing,
         clustering=clustering,
         bootstrap=bootstrap,
         show_progress_bar=show_progress_bar,
     )
+
+
+def images_of(store: "Store", pattern: str = "*") -> str:
+    """The folder of the images whose settings match: what labels of one's own are joined to.
+
+    Raises:
+        EvaluationError: nothing matches, the settings are of several folders, or the images came from no folder.
+    """
+    found = store.settings(pattern)
+    if not found:
+        raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
+    _check_one_place(found, pattern)
+    root = store.source_root(found[0])
+    if root is None or not Path(root).is_dir():
+        raise EvaluationError(
+            f"the images of {found[0].name} came from {root or 'no folder'}, which is not a folder now; "
+            "labels are joined to the files of the folder that was embedded"
+        )
+    return root
 
 
 def evaluate_settings(
@@ -102,7 +124,9 @@ def evaluate_settings(
     metric: str = "cosine",
     all_aspects: bool = False,
     datasets_dir: Path | str | None = None,
+    dataset_info_dir: Path | str | None = None,
     benchmark: datasets.Benchmark | None = None,
+    allow_missing: bool = False,
     clustering: bool = True,
     bootstrap: int = 0,
     show_progress_bar: bool | None = None,
@@ -112,14 +136,28 @@ def evaluate_settings(
     used = _versions()
     rows = []
     for setting in settings:
-        labelled = benchmark
-        if labelled is None:
-            place = (setting.dataset, str(datasets_dir or store.source_root(setting) or "./datasets"))
-            labelled = benchmarks.get(place) or benchmarks.setdefault(place, datasets.get(*place))
-        own = [aspect for aspect in labelled.aspects if aspect.condition == setting.condition]
+        given = benchmark
+        if given is None:
+            is_universal = setting.dataset in labelled.UNIVERSAL
+            moved = dataset_info_dir if is_universal else datasets_dir
+            place = (setting.dataset, str(moved or store.source_root(setting) or "./datasets"))
+            if place not in benchmarks:
+                read = labelled.from_list if is_universal else datasets.get
+                benchmarks[place] = read(*place, allow_missing=allow_missing)
+            given = benchmarks[place]
+        own = [aspect for aspect in given.aspects if aspect.condition == setting.condition]
         image_ids, vectors = store.read(setting)
-        for aspect in labelled.aspects if all_aspects or not own else own:
-            joined, labels = _join(setting, image_ids, vectors, labelled.labels[aspect], partial=benchmark is not None)
+        failed = store.failures(setting.dataset, source=setting.source)
+        for aspect in given.aspects if all_aspects or not own else own:
+            joined, labels = _join(
+                setting,
+                image_ids,
+                vectors,
+                given.labels[aspect],
+                failed,
+                partial=allow_missing or benchmark is not None,
+                allow_missing=allow_missing,
+            )
             found = scores(
                 joined,
                 labels,
@@ -161,12 +199,15 @@ def _join(
     image_ids: Sequence[str],
     vectors: NDArray[np.float32],
     labels: Mapping[str, str],
+    failed: Mapping[str, str],
     *,
     partial: bool,
+    allow_missing: bool,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """Vectors and labels of the same images, in the order of the labels, whatever order the store returns.
 
-    With `partial`, vectors without a label are left out with a warning; otherwise they are an error.
+    With `partial`, vectors without a label are left out with a warning, with `allow_missing` labels without a vector;
+    otherwise they are an error. `failed` are the images that the last job could not read.
     """
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     if len(row_of) < len(image_ids):
@@ -176,10 +217,16 @@ def _join(
             "did two jobs write at once? Embed into a new database"
         )
     if missing := [image_id for image_id in labels if image_id not in row_of]:
-        raise EvaluationError(
-            f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {some(missing)}; "
-            "embed the dataset again: a finished job adds what is missing and lists what cannot be read"
-        )
+        unpaired = f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {some(missing)}"
+        unread = len(failed.keys() & set(missing))
+        remedy = f"{unread} of them could not be read; mend or remove them and " if unread else ""
+        if not allow_missing:
+            raise EvaluationError(
+                f"{unpaired}; {remedy}embed the dataset again: a finished job adds what is missing and lists what "
+                "cannot be read; or leave them out (--allow-missing)"
+            )
+        logger.warning("%s; left out", unpaired)
+        labels = {image_id: label for image_id, label in labels.items() if image_id in row_of}
     if unlabelled := [image_id for image_id in image_ids if image_id not in labels]:
         unpaired = f"{setting.name}: {len(unlabelled)} of {len(image_ids)} vectors have no label: {some(unlabelled)}"
         if not partial:
@@ -197,11 +244,20 @@ def _join(
     return joined, list(labels.values())
 
 
+def _check_one_place(found: Sequence["Setting"], pattern: str) -> None:
+    places = sorted({setting.dataset if setting.source is None else setting.source for setting in found})
+    if len(places) > 1:
+        raise EvaluationError(
+            f"the labels are of one dataset, but the settings that match {pattern!r} are of {len(places)}: "
+            f"{some(places)}; choose one by the settings' names"
+        )
+
+
 def _nothing_to_score(pattern: str, found: Sequence["Setting"], all_settings: Sequence["Setting"]) -> str:
     if found:
         return (
-            f"none of the {len(found)} settings that match {pattern!r} is of a benchmark, so there are no labels; "
-            f"benchmarks: {', '.join(datasets.NAMES)}"
+            f"none of the {len(found)} settings that match {pattern!r} is of a benchmark, so there are no labels: "
+            f"give your own (--labels FILE, --folders ASPECT); benchmarks: {', '.join(datasets.NAMES)}"
         )
     if all_settings:
         return f"no setting matches {pattern!r}; there are: {some([setting.name for setting in all_settings])}"

@@ -140,13 +140,16 @@ def _check(vectors: NDArray[np.float32], labels: Sequence[str], metric: str) -> 
         raise EvaluationError(f"{len(vectors)} vectors but {len(labels)} labels: each vector needs one label")
     if broken := broken_rows(vectors):
         raise EvaluationError(f"{len(broken)} vectors hold NaN or infinity: rows {some(broken)}")
-    members = Counter(labels)
-    if len(members) < 2:
-        raise EvaluationError(
-            f"{len(vectors)} vectors with {len(members)} label: at least 2 labels are needed to score"
-        )
-    lone = [label for label, count in members.items() if count == 1]
-    if len(lone) == len(members):
-        raise EvaluationError(f"each of the {len(lone)} labels is on one image only: no image has another to find")
+    check_labels(labels)
+    lone = [label for label, count in Counter(labels).items() if count == 1]
     if lone:
         logger.warning("%d labels are on one image only; these images are no queries: %s", len(lone), some(lone))
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise an EvaluationError unless vectors with these labels can be scored."""
+    members = Counter(labels)
+    if len(members) < 2:
+        raise EvaluationError(f"{len(labels)} images with {len(members)} label: at least 2 labels are needed to score")
+    if max(members.values()) == 1:
+        raise EvaluationError(f"each of the {len(members)} labels is on one image only: no image has another to find")

@@ -5,6 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,7 @@ def latex_table(rows: Sequence[Row]) -> str:
     Settings without a condition, or scored on aspects that are not their condition, have lines of their own, and so do
     those that differ in more. MAP@R and Precision@1 in percent; the best of a column, as shown, is bold.
     """
-    return "\n\n".join(
-        _tabular(metric, [row for row in rows if row["metric"] == metric])
-        for metric in dict.fromkeys(row["metric"] for row in rows)
-    )
+    return "\n\n".join(map(_tabular, layouts(rows)))
 
 
 def _latex_with_rows(rows: Sequence[Row]) -> str:
@@ -155,7 +153,42 @@ Column = tuple[str, str | None, str]  # dataset, source, aspect
 SHOWN = {"map_at_r": "MAP@R", "precision_at_1": "Prec@1"}
 
 
-def _tabular(metric: str, rows: Sequence[Row]) -> str:
+@dataclass(frozen=True)
+class Layout:
+    """The paper's table of one distance.
+
+    Attributes:
+        metric: The distance.
+        columns: Dataset, source and aspect of each column, a dataset's aspects side by side.
+        lines: Method and model, as the table says them, and that line's rows by column; not every line has all.
+        best: The highest score of a column and figure, as shown.
+    """
+
+    metric: str
+    columns: Sequence[Column]
+    lines: Sequence[tuple[tuple[str, str], Mapping[Column, Row]]]
+    best: Mapping[tuple[Column, str], float]
+
+    def is_best(self, row: Row, figure: str) -> bool:
+        """Whether nothing in the row's column is shown higher."""
+        return _rounded(row[figure]) == self.best[_column(row), figure]
+
+    @property
+    def datasets(self) -> list[tuple[str, int]]:
+        """Each dataset's name, and how many columns it has."""
+        widths = Counter(column[:2] for column in self.columns)
+        return [(dataset, width) for (dataset, _), width in widths.items()]
+
+
+def layouts(rows: Sequence[Row]) -> list[Layout]:
+    """Rows of `evaluate` in the paper's layout, see `latex_table`: one for each distance among them."""
+    return [
+        _layout(metric, [row for row in rows if row["metric"] == metric])
+        for metric in dict.fromkeys(row["metric"] for row in rows)
+    ]
+
+
+def _layout(metric: str, rows: Sequence[Row]) -> Layout:
     datasets = list(dict.fromkeys(_column(row)[:2] for row in rows))
     # The aspects of a dataset side by side.
     columns = sorted(dict.fromkeys(map(_column, rows)), key=lambda column: datasets.index(column[:2]))
@@ -165,25 +198,28 @@ def _tabular(metric: str, rows: Sequence[Row]) -> str:
         for column in columns
         for figure in SHOWN
     }
+    return Layout(metric, columns, lines, best)
 
-    def cell(row: Row | None, column: Column, figure: str) -> str:
+
+def _tabular(layout: Layout) -> str:
+    def cell(row: Row | None, figure: str) -> str:
         if row is None:
             return "--"
         text = f"{_rounded(row[figure]):.1f}"
-        return rf"\textbf{{{text}}}" if _rounded(row[figure]) == best[column, figure] else text
+        return rf"\textbf{{{text}}}" if layout.is_best(row, figure) else text
 
-    widths = Counter(column[:2] for column in columns)
+    columns = layout.columns
     headings = ["Method", "Model", *(title for _ in columns for title in SHOWN.values())]
     body = [
-        [*map(_escaped, heading), *(cell(cells.get(column), column, figure) for column in columns for figure in SHOWN)]
-        for heading, cells in lines
+        [*map(_escaped, heading), *(cell(cells.get(column), figure) for column in columns for figure in SHOWN)]
+        for heading, cells in layout.lines
     ]
     return "\n".join(
         [
-            rf"% {metric} distance; MAP@R and Precision@1 in percent; needs \usepackage{{booktabs}}",
+            rf"% {layout.metric} distance; MAP@R and Precision@1 in percent; needs \usepackage{{booktabs}}",
             rf"\begin{{tabular}}{{ll{'r' * len(SHOWN) * len(columns)}}}",
             r"\toprule",
-            *_spanning([(dataset[0], len(SHOWN) * widths[dataset]) for dataset in datasets]),
+            *_spanning([(dataset, len(SHOWN) * width) for dataset, width in layout.datasets]),
             *_spanning([(aspect, len(SHOWN)) for _, _, aspect in columns]),
             " & ".join(headings) + r" \\",
             r"\midrule",

@@ -63,18 +63,46 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     return embedder
 
 
+def usable(model: str, **options: Any) -> tuple[str, ...]:
+    """The methods that can use a model, the one that it is for first; its config decides, no weights are read.
+
+    Args:
+        model: As for `load`.
+        options: Of `Checkpoint.find`, as for `load`.
+
+    Raises:
+        ModelError: the model cannot be found, or is for none of them.
+    """
+    if model == "pixels":
+        return ("pixels",)
+    from ..checkpoint import Checkpoint
+
+    return _methods_of(Checkpoint.find(model, **options))
+
+
 def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
     """The class of the method, which must be one that the model's config allows."""
-    possible = kinds(checkpoint.config)
-    described = f"{checkpoint.name} is a {checkpoint.config.model_type} model"
-    if not possible:
-        raise ModelError(f"{described}: neither an image-text-to-text model nor a dual encoder of images and texts")
-    methods = [each for kind in possible for each in _FOR[kind]]
+    methods = _methods_of(checkpoint)
     if method is not None and method not in methods:
-        raise ModelError(f"{described}, which {method} cannot use; use method {' or '.join(methods)}, or another model")
+        raise ModelError(
+            f"{_described(checkpoint)}, which {method} cannot use; use method {' or '.join(methods)}, or another model"
+        )
     room, name = _CLASSES[method or methods[0]]
     chosen: type[Any] = getattr(import_module(f".{room}", __name__), name)
     return chosen
+
+
+def _methods_of(checkpoint: "Checkpoint") -> tuple[str, ...]:
+    possible = kinds(checkpoint.config)
+    if not possible:
+        raise ModelError(
+            f"{_described(checkpoint)}: neither an image-text-to-text model nor a dual encoder of images and texts"
+        )
+    return tuple(each for kind in possible for each in _FOR[kind])
+
+
+def _described(checkpoint: "Checkpoint") -> str:
+    return f"{checkpoint.name} is a {checkpoint.config.model_type} model"
 
 
 def kinds(config: Any) -> list[str]:

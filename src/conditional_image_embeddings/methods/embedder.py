@@ -63,6 +63,16 @@ class Embedder(ABC):
     def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         """The vectors of prepared images, and their words if asked for. Runs the model; one thread at a time."""
 
+    def takes(self, conditions: Sequence[str | None]) -> tuple[str | None, ...]:
+        """What a benchmark with these conditions is embedded under: each of them once, and none (paper, protocol).
+
+        A method without conditions is left none alone; one that is another without a condition, the others alone.
+        """
+        named = tuple(dict.fromkeys(condition for condition in conditions if condition is not None))
+        if not self.conditional:
+            return (None,)
+        return named if self.base is not None else (*named, None)
+
     @abstractmethod
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """What a store keeps the request's vectors under: one setting a vector, in the order of the request's axes."""

@@ -1,0 +1,339 @@
+"""The paper's tables: every model and method on every benchmark and aspect, embedded and scored in one run.
+
+What is missing (a benchmark's files, a model, a text encoder, words for an aspect) is found out before the first image
+is embedded. The job and the store are resumable, and so is this: what is there is not embedded again.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from . import datasets
+from .datasets import Aspect, Benchmark
+from .errors import CieError, DatasetError, EvaluationError, ReproductionError
+from .methods import METHODS, load, usable
+from .methods.request import Request
+
+if TYPE_CHECKING:
+    from .methods import Embedder
+    from .methods.projected import Projected
+    from .store import Store
+
+LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table
+TOP_WORDS = 5
+CALIBRATION = 8  # images that are timed, after one that warms up
+PHOTO_SIZE = 500  # the longer side of most of the benchmarks' photographs, in pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one model and method have to do on one benchmark.
+
+    Attributes:
+        dataset: The benchmark.
+        on_disk: Whether its files are there; if not, the counts are those of a complete copy.
+        method: The method.
+        model: The model, as the user named it.
+        conditions: What its images are embedded under; None is "no condition".
+        images: How many there are.
+        already_there: How many of the `vectors` are stored.
+        seconds: What embedding the rest takes, extrapolated from a few images; None where nothing was measured.
+    """
+
+    dataset: str
+    on_disk: bool
+    method: str
+    model: str
+    conditions: tuple[str | None, ...]
+    images: int
+    already_there: int
+    seconds: float | None = None
+
+    @property
+    def vectors(self) -> int:
+        """Images times conditions."""
+        return self.images * len(self.conditions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run gave: `evaluation.evaluate`'s rows in the order of the table, and why images failed, by dataset."""
+
+    rows: list[dict[str, Any]]
+    failures: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class Reproduction:
+    """What is to be reproduced, and what of it can be.
+
+    Args:
+        models: Image-text-to-text models for DIOR and the generative method, dual encoders for the others.
+        methods: Some of `methods.METHODS`; None takes all of `LINES` that the models allow.
+        names: Benchmarks, some of `datasets.NAMES`.
+        datasets_dir: Where they are.
+        text_encoder: Of the generative method; None is the paper's.
+        batch_size: Images a batch at most; None leaves it to the embedders.
+        loading: `device`, `dtype` and whatever else `methods.load` takes for every model.
+
+    Attributes:
+        benchmarks: Those on disk by name, each with the paper's aspects only.
+        ways: The methods and models, in the order of the table.
+        missing: What is not there, one line each with what to do.
+
+    Raises:
+        ValueError: an unknown method.
+        DatasetError: an unknown benchmark.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Sequence[str],
+        methods: Sequence[str] | None = None,
+        names: Sequence[str] = datasets.NAMES,
+        datasets_dir: Path | str = "./datasets",
+        text_encoder: str | None = None,
+        batch_size: int | None = None,
+        **loading: Any,
+    ) -> None:
+        if unknown := [method for method in methods or () if method not in METHODS]:
+            raise ValueError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
+        self.names = tuple(dict.fromkeys(datasets.description(name).name for name in names))
+        self.benchmarks: dict[str, Benchmark] = {}
+        self.ways: list[tuple[str, str]] = []
+        self.missing: list[str] = []
+        self._text_encoder, self._batch_size, self._loading = text_encoder, batch_size, loading
+        self._loaded: tuple[tuple[str, str], Embedder] | None = None
+        for name in self.names:
+            try:
+                self.benchmarks[name] = _scorable(datasets.get(name, datasets_dir))
+            except (DatasetError, EvaluationError) as error:
+                self._misses(name, error)
+        self._find_ways(tuple(dict.fromkeys(models)), methods)
+
+    def plan(self, store: "Store | None", *, estimate: bool = False) -> list[Work]:
+        """Load each model once and ask it for its settings: what is to do, and in `missing` what cannot be.
+
+        Args:
+            store: Where vectors may be already; None where there is no database yet.
+            estimate: Whether a few images are embedded, not stored, to say how long the rest takes.
+        """
+        works: list[Work] = []
+        clock = _Clock(self.benchmarks, self._batch_size) if estimate else None
+        for method, model in list(self.ways):
+            try:
+                embedder = self._load(method, model)
+                works += [self._work(store, embedder, method, model, name, clock) for name in self.names]
+            except (CieError, ValueError, OSError) as error:
+                self.ways.remove((method, model))
+                self._misses(f"{method} with {model}", error)
+        return works
+
+    def require(self, *, skip_missing: bool = False) -> None:
+        """Refuse to begin unless all is there; with `skip_missing`, unless anything is.
+
+        Raises:
+            ReproductionError: something is missing, or nothing would be left.
+        """
+        if self.missing and not skip_missing:
+            raise ReproductionError(
+                f"nothing was embedded, because {len(self.missing)} of what was asked for is missing: get it, or leave "
+                "it out (--skip-missing)"
+            )
+        if not (self.benchmarks and self.ways):
+            what = "benchmark is on disk" if self.ways else "model can be used with these methods"
+            raise ReproductionError(f"no {what}, so there is nothing to embed")
+
+    def run(self, store: "Store", *, metric: str = "euclidean", clustering: bool = True) -> Outcome:
+        """Embed what is not there yet, and score everything; images that cannot be read are left out and told.
+
+        Raises:
+            StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.
+        """
+        from .embedding_job import embed
+        from .evaluation import evaluate_settings
+
+        rows: list[dict[str, Any]] = []
+        failures: dict[str, dict[str, str]] = {}
+        for method, model in self.ways:
+            embedder = self._load(method, model)
+            for name, benchmark in self.benchmarks.items():
+                request = _request(embedder, benchmark.aspects)
+                report = embed(store, benchmark, embedder, request, batch_size=self._batch_size)
+                if report.failures:
+                    failures.setdefault(name, {}).update(report.failures)
+                rows += evaluate_settings(
+                    store,
+                    [each.setting for each in report.settings],
+                    metric=metric,
+                    benchmark=benchmark,
+                    allow_missing=True,
+                    clustering=clustering,
+                )
+        return Outcome(rows=rows, failures=failures)
+
+    def _find_ways(self, models: Sequence[str], methods: Sequence[str] | None) -> None:
+        find = {name: value for name, value in self._loading.items() if name != "image_max_size"}
+        allowed: dict[str, tuple[str, ...]] = {}
+        for model in models:
+            try:
+                allowed[model] = usable(model, **find)
+            except (CieError, ValueError, OSError) as error:
+                self._misses(model, error)
+        wanted = tuple(dict.fromkeys(methods)) if methods else (*LINES, *(("pixels",) if "pixels" in allowed else ()))
+        for method in wanted:
+            able = ["pixels"] if method == "pixels" else [model for model in allowed if method in allowed[model]]
+            self.ways += [(method, model) for model in able]
+            if methods and not able:
+                kind = "image-text-to-text model" if method in {"dior", "generative"} else "dual encoder"
+                self.missing.append(f"{method}: none of the models named can be used with it; name a {kind} (-m)")
+
+    def _load(self, method: str, model: str) -> "Embedder":
+        """The embedder; only the last one is kept, because two large models need not fit beside each other."""
+        if self._loaded is None or self._loaded[0] != (method, model):
+            self._loaded = None
+            options = {} if method == "pixels" else dict(self._loading)
+            if method == "generative" and self._text_encoder:
+                options["text_encoder"] = self._text_encoder
+            self._loaded = ((method, model), load(model, method=method, **options))
+        return self._loaded[1]
+
+    def _work(
+        self, store: "Store | None", embedder: "Embedder", method: str, model: str, name: str, clock: "_Clock | None"
+    ) -> Work:
+        benchmark = self.benchmarks.get(name)
+        known = datasets.description(name)
+        request = _request(embedder, benchmark.aspects if benchmark else known.of_paper)
+        # Without its files, a benchmark's images count as those that are stored, up to the complete number.
+        ids = None if benchmark is None else np.fromiter(map(hash, benchmark.images), np.int64)
+        images = known.images if ids is None else len(ids)
+
+        def there(of: "Embedder", asked: Request) -> list[int]:
+            """How many images are embedded under all of the settings, and under each."""
+            stored = [_stored(store, setting) for setting in of.settings(asked, dataset=known.name)]
+            if ids is None:
+                counts = [min(len(each), images) for each in stored]
+                return [min(counts), *counts]
+            present = np.array([np.isin(ids, each) for each in stored])
+            return [int(present.all(axis=0).sum()), *map(int, present.sum(axis=1))]
+
+        whole, *each = there(embedder, request)
+        seconds = None
+        if clock is not None and embedder.base is None:
+            seconds = clock.seconds(embedder, name, request, images - whole)
+        elif clock is not None and embedder.base is not None:
+            of_base, _ = there(embedder.base, Request())
+            maps = sum(count < images for count in each)
+            seconds = clock.seconds(embedder.base, name, Request(), images - of_base)
+            seconds += maps * clock.fitting(cast("Projected", embedder), name, request)
+        return Work(
+            dataset=known.name,
+            on_disk=benchmark is not None,
+            method=method,
+            model=model,
+            conditions=request.conditions,
+            images=images,
+            already_there=sum(each),
+            seconds=seconds,
+        )
+
+    def _misses(self, what: str, error: Exception) -> None:
+        said = " ".join(str(error).split())
+        self.missing.append(said if said.startswith(what) else f"{what}: {said}")
+
+
+class _Clock:
+    """Times a few images with each embedder: of the benchmark itself, else of another, else rendered cars."""
+
+    def __init__(self, benchmarks: Mapping[str, Benchmark], batch_size: int | None) -> None:
+        self._benchmarks, self._batch_size = benchmarks, batch_size
+        self._paces: dict[tuple[str, str, str, int], float] = {}
+        self._fits: dict[tuple[str, str], float] = {}
+        self._charged: set[tuple[str, str, str]] = set()
+        self._pictures: dict[str, list[Any]] = {}
+
+    def seconds(self, embedder: "Embedder", name: str, request: Request, images: int) -> float:
+        """For so many images of a benchmark; 0 where an earlier method of the plan makes the same vectors."""
+        job = (embedder.method, embedder.model, name)
+        if not images or job in self._charged:
+            return 0.0
+        self._charged.add(job)
+        return images * self._pace(embedder, name, request)
+
+    def fitting(self, embedder: "Projected", name: str, request: Request) -> float:
+        """For one condition's map."""
+        key = (embedder.method, embedder.model)
+        if key not in self._fits:
+            embedder.fit(self._images(name))
+            start = time.perf_counter()
+            embedder.matrix(str(request.conditions[0]))
+            self._fits[key] = time.perf_counter() - start
+        return self._fits[key]
+
+    def _pace(self, embedder: "Embedder", name: str, request: Request) -> float:
+        """Seconds an image."""
+        key = (embedder.method, embedder.model, self._place(name), len(request.conditions))
+        if key not in self._paces:
+            images = self._images(name)
+            for some in (images[:1], images[1:] or images):
+                start = time.perf_counter()
+                for _ in embedder.stream(enumerate(some), request, batch_size=self._batch_size):
+                    pass
+                self._paces[key] = (time.perf_counter() - start) / len(some)
+        return self._paces[key]
+
+    def _place(self, name: str) -> str:
+        """Where images like this benchmark's come from."""
+        if name in self._benchmarks or not self._benchmarks:
+            return name if name in self._benchmarks else "cars" if name == "synthetic_cars" else "photos"
+        return next((other for other in self._benchmarks if other != "synthetic_cars"), "photos")
+
+    def _images(self, name: str) -> list[Any]:
+        place = self._place(name)
+        if place not in self._pictures:
+            if place in self._benchmarks:
+                files = list(self._benchmarks[place].images.values())
+                self._pictures[place] = files[:: max(1, len(files) // (CALIBRATION + 1))][: CALIBRATION + 1]
+            else:
+                self._pictures[place] = _rendered(PHOTO_SIZE if place == "photos" else None)
+        return self._pictures[place]
+
+
+def _request(embedder: "Embedder", aspects: Sequence[Aspect]) -> Request:
+    words = TOP_WORDS if embedder.method == "dior" else 0
+    return Request(conditions=embedder.takes([aspect.condition for aspect in aspects]), top_words=words)
+
+
+def _stored(store: "Store | None", setting: Any) -> Any:
+    return np.empty(0, np.int64) if store is None else store.ids(setting)
+
+
+def _scorable(benchmark: Benchmark) -> Benchmark:
+    """The benchmark with the paper's aspects only.
+
+    Raises:
+        EvaluationError: the labels of one of them cannot be scored.
+    """
+    from .evaluation import check_labels
+
+    papers = datasets.description(benchmark.name).of_paper
+    labels = {aspect: labels for aspect, labels in benchmark.labels.items() if aspect in papers}
+    for aspect, each in labels.items():
+        try:
+            check_labels(list(each.values()))
+        except EvaluationError as error:
+            raise EvaluationError(f"{benchmark.name}: {aspect.name} cannot be scored: {error}; get all of it") from None
+    return replace(benchmark, labels=labels)
+
+
+def _rendered(size: int | None) -> list[Any]:
+    from PIL import Image
+
+    from .datasets.car_renderer import render, sample_scene
+
+    cars = [Image.fromarray(render(sample_scene(np.random.default_rng(seed)))) for seed in range(CALIBRATION + 1)]
+    return cars if size is None else [car.resize((size, size)) for car in cars]

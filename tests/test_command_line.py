@@ -123,6 +123,7 @@ def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> Non
     assert "Traceback" in cie("--debug", "embed", "nowhere", "-m", "pixels", cwd=tmp_path).stderr
 
 
+@pytest.mark.timeout(600)  # eleven processes that each load PyTorch
 def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     shared = ("--datasets_dir", cars, "--embedding_dir", tmp_path / "e", "--dataset_name", "synthetic_cars")
     done = run(ROOT / "inference.py", "--model_id", "builtin", "--use_cache", "--batch_size", 8, *shared)

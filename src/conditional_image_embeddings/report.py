@@ -89,9 +89,12 @@ def write(
         compared: Title to settings of each method: one an aspect, or one without a condition.
     """
     lines = [Line(setting.condition, _cells(setting, rows, benchmark.aspects)) for setting in conditioned]
-    comparisons = _with_best_framed(
-        [Line(name, _own_cells(settings, rows, benchmark.aspects)) for name, settings in compared.items()]
-    )
+    cells = {name: _own_cells(settings, rows, benchmark.aspects) for name, settings in compared.items()}
+    best = [max(cell.map_at_r for cell in column) for column in zip(*cells.values(), strict=True)]
+    comparisons = [
+        Line(name, [replace(cell, framed=cell.map_at_r == top) for cell, top in zip(line, best, strict=True)])
+        for name, line in cells.items()
+    ]
     _write(
         path,
         "report.html",
@@ -188,17 +191,6 @@ def _own_cells(
         for setting, aspect in zip(own, aspects, strict=True)
         if setting is not None
         for cell in _cells(setting, rows, [aspect])
-    ]
-
-
-def _with_best_framed(lines: Sequence[Line]) -> list[Line]:
-    best = [max(cell.map_at_r for cell in column) for column in zip(*(line.cells for line in lines), strict=True)]
-    return [
-        Line(
-            line.name,
-            [replace(cell, framed=cell.map_at_r == top) for cell, top in zip(line.cells, best, strict=True)],
-        )
-        for line in lines
     ]
 
 

@@ -119,9 +119,7 @@ class Store:
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
         """
-        table = self._setting_table(setting)
-        if table is None:
-            raise StoreError(f"{self.uri} has no setting {setting.name}")
+        table = self._table_to_read(setting)
         with self._explained("read", setting.name):
             dimensions = table.schema.field("vector").type.list_size
             yield [], np.empty((0, dimensions), np.float32)
@@ -135,9 +133,7 @@ class Store:
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
         """
-        table = self._setting_table(setting)
-        if table is None:
-            raise StoreError(f"{self.uri} has no setting {setting.name}")
+        table = self._table_to_read(setting)
         with self._explained("read", setting.name):
             return {
                 row["image_id"]: row["words"] and [(each["word"], each["probability"]) for each in row["words"]]
@@ -343,6 +339,12 @@ class Store:
         metadata = table.schema.metadata or {}
         if METADATA_KEY not in metadata or Setting.from_json(metadata[METADATA_KEY].decode()) != setting:
             raise StoreError(f"table {setting.name} of {self.uri} holds another setting than its name says: remove it")
+        return table
+
+    def _table_to_read(self, setting: Setting) -> Any:
+        table = self._setting_table(setting)
+        if table is None:
+            raise StoreError(f"{self.uri} has no setting {setting.name}")
         return table
 
     def _image_rows(

@@ -23,6 +23,7 @@ from conditional_image_embeddings.lvlm.families import FAMILIES
 from conditional_image_embeddings.lvlm.loading import LVLM
 from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
 from conditional_image_embeddings.lvlm.texts import text_prompt
+from conditional_image_embeddings.lvlm.tree import Tree
 
 CONDITIONS = [
     "color",
@@ -147,20 +148,17 @@ def wrong(tried: Tried, way: Any) -> float:
 
 
 @pytest.mark.parametrize("key", PACKED)
-def test_a_mask_that_lets_suffixes_see_each_other_is_noticed(key, tried, monkeypatch):
-    def causal(batch: list[Prepared], length: int, lvlm: LVLM) -> torch.Tensor:
-        return torch.full((len(batch), 1, length, length), torch.finfo(lvlm.dtype).min).triu(1)
-
-    monkeypatch.setattr(packed, "_mask", causal)
+def test_a_mask_that_lets_branches_see_each_other_is_noticed(key, tried, monkeypatch):
+    monkeypatch.setattr(Tree, "sees", lambda tree: torch.ones(len(tree), len(tree), dtype=torch.bool).tril())
     assert wrong(tried(key), packed.embed) > WRONG
 
 
 @pytest.mark.parametrize("key", PACKED)
-def test_positions_that_run_on_through_the_suffixes_are_noticed(key, tried, monkeypatch):
-    def running(one: Prepared) -> torch.Tensor:
-        return torch.arange(one.shared_length).expand(len(one.token_positions(0)), -1)
+def test_positions_that_run_on_through_the_branches_are_noticed(key, tried, monkeypatch):
+    def running(one: Prepared, tree: Tree) -> torch.Tensor:
+        return (torch.arange(len(tree)) + one.prefix).expand(len(one.token_positions(0)), -1)
 
-    monkeypatch.setattr(packed, "_packed_positions", running)
+    monkeypatch.setattr(packed, "_positions", running)
     assert wrong(tried(key), packed.embed) > WRONG
 
 

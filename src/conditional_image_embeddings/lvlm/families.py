@@ -15,8 +15,8 @@ class Family:
         key: Its name in the tests.
         title: Its name for readers.
         model_type: What transformers calls it.
-        sharing: "packed" (one pass for all conditions), "cached" (the prefix once, then all suffixes) or "plain" (a
-            pass for each condition, where nothing else is exact).
+        sharing: "packed" (the prefix once, then all prompts in one row), "cached" (... then in a row each) or "plain"
+            (a pass for each condition, where nothing else is exact).
         why: What in the architecture decides, where it is not plain causal attention.
     """
 
@@ -69,7 +69,7 @@ FAMILIES = (
     Family("janus", "Janus", "janus", "packed"),
     Family("aria", "Aria", "aria", "packed"),
     Family("ovis2", "Ovis2", "ovis2", "packed"),
-    Family("molmo2", "Molmo 2", "molmo2", "cached", "image tokens see each other"),
+    Family("molmo2", "Molmo 2", "molmo2", "packed"),
     Family("minicpmv4_6", "MiniCPM-V 4.6", "minicpmv4_6", "packed"),
     Family("minicpmv4_7", "MiniCPM-V 4.7", "minicpmv4_7", "cached", "linear attention"),
     Family("minicpm_ocr", "MiniCPM-OCR", "minicpm_ocr", "packed"),

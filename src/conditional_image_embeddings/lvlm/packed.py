@@ -1,7 +1,8 @@
-"""One packed pass: the prefix and all suffixes of an image in one row, a suffix seeing the prefix and itself only.
+"""Packed: the image and what all prompts start with once, then what is left of all prompts in one row, as a tree.
 
-Exact where every layer attends to all that is before a token: the mask says who sees whom, and positions restart for
-every suffix. Layers that look through a window or carry a state from token to token cannot be told so: see `cached`.
+Exact where every layer attends to all that is before a token: the mask says who sees whom, and positions go on from the
+prefix on every branch. Layers that look through a window or carry a state from token to token cannot be told so: see
+`cached`, which has a row for each prompt.
 """
 
 from collections.abc import Sequence
@@ -9,57 +10,64 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .batches import image_inputs, on_device, position_ids, token_inputs
+from .batches import on_device, position_ids, token_inputs
+from .cached import prefix_end, prefix_pass
 from .hidden_states import run
 from .loading import LVLM
-from .prompts import Inputs, Prepared
+from .prompts import Prepared
+from .tree import Tree
 
 
 def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
-    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, in one pass over the batch."""
-    rows = [_packed_tokens(prepared) for prepared in batch]
+    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, each token that differs once."""
+    ends = [prefix_end(prepared, tokens) for prepared in batch]
+    trees = [Tree.grown(prepared.ids, end) for prepared, end in zip(batch, ends, strict=True)]
+    cache, seen = prefix_pass(lvlm, batch, ends, max(layers))
+    rows = [
+        {key: tree.row([prompt[key] for prompt in prepared.prompts]) for key in prepared.prompts[0]}
+        for prepared, tree in zip(batch, trees, strict=True)
+    ]
     inputs = token_inputs(rows, rows)
-    inputs["position_ids"] = position_ids([_packed_positions(prepared) for prepared in batch])
-    inputs = on_device(inputs, lvlm) | image_inputs([prepared.image for prepared in batch], lvlm)
-    inputs["attention_mask"] = _mask(batch, inputs["attention_mask"].shape[1], lvlm)
-    columns = torch.tensor([_columns(prepared, tokens) for prepared in batch], device=lvlm.device)
+    inputs["position_ids"] = position_ids(
+        [_positions(prepared, tree) for prepared, tree in zip(batch, trees, strict=True)]
+    )
+    inputs = on_device(inputs, lvlm)
+    inputs |= {key: torch.cat([value, inputs[key]], dim=1) for key, value in seen.items()}
+    inputs["attention_mask"] = _mask(seen["attention_mask"], trees, lvlm)
+    columns = torch.tensor(
+        [
+            [
+                [path[token % length - end] for token in tokens]
+                for path, length in zip(tree.paths, one.lengths, strict=True)
+            ]
+            for one, tree, end in zip(batch, trees, ends, strict=True)
+        ],
+        device=lvlm.device,
+    )
     every = torch.arange(len(batch), device=lvlm.device)[:, None, None].expand_as(columns)
-    states = run(lvlm, inputs, layers, lambda hidden: hidden[every.flatten(), columns.flatten()])
+    states = run(
+        lvlm,
+        inputs | {lvlm.cache_argument: cache, "use_cache": True},
+        layers,
+        lambda hidden: hidden[every.flatten(), columns.flatten()],
+    )
     return states.reshape(*columns.shape, *states.shape[1:])
 
 
-def _packed_tokens(prepared: Prepared) -> Inputs:
-    first, *others = prepared.prompts
-    return {
-        key: torch.cat([value, *(prompt[key][prepared.prefix :] for prompt in others)]) for key, value in first.items()
-    }
+def _positions(prepared: Prepared, tree: Tree) -> Tensor:
+    """Positions (1 or 3, tokens) of the row: on each branch those of the prompt by itself."""
+    return tree.row([prepared.token_positions(k).T for k in range(len(prepared.prompts))]).T
 
 
-def _packed_positions(prepared: Prepared) -> Tensor:
-    first, *others = (prepared.token_positions(condition) for condition in range(len(prepared.prompts)))
-    return torch.cat([first, *(positions[:, prepared.prefix :] for positions in others)], dim=1)
+def _mask(prefix: Tensor, trees: Sequence[Tree], lvlm: LVLM) -> Tensor:
+    """What is added to the scores, (images, 1, row, prefix + row). Eager attention would add a bool as 0 and 1.
 
-
-def _columns(prepared: Prepared, tokens: Sequence[int]) -> list[list[int]]:
-    """Where each prompt's wanted tokens are in the packed row."""
-    columns, start = [], prepared.prefix
-    for length in prepared.lengths:
-        indices = [token % length for token in tokens]
-        columns.append([index if index < prepared.prefix else index - prepared.prefix + start for index in indices])
-        start += length - prepared.prefix
-    return columns
-
-
-def _mask(batch: Sequence[Prepared], length: int, lvlm: LVLM) -> Tensor:
-    """What is added to the scores, (images, 1, length, length). Eager attention would add a bool as 0 and 1."""
-    suffix = torch.zeros(len(batch), length, dtype=torch.long)  # which suffix a token belongs to; 0: the prefix
-    for row, prepared in zip(suffix, batch, strict=True):
-        sizes = torch.tensor([size - prepared.prefix for size in prepared.lengths])
-        numbers = torch.arange(1, len(sizes) + 1).repeat_interleave(sizes)
-        row[prepared.prefix : prepared.prefix + len(numbers)] = numbers
-        row[prepared.prefix + len(numbers) :] = len(sizes) + 1  # padding sees itself, so that no row of scores is empty
-    suffix = suffix.to(lvlm.device)
-    seen = (suffix[:, None, :] == suffix[:, :, None]) | (suffix[:, None, :] == 0)
-    seen = seen.tril()
+    Padding behind a row sees the prefix, so that no row of scores is empty.
+    """
+    length = max(len(tree) for tree in trees)
+    sees = torch.zeros(len(trees), length, length, dtype=torch.bool)
+    for of_row, tree in zip(sees, trees, strict=True):
+        of_row[: len(tree), : len(tree)] = tree.sees()
+    seen = torch.cat([prefix.bool()[:, None].expand(-1, length, -1), sees.to(lvlm.device)], dim=2)
     mask = torch.zeros(seen.shape, dtype=lvlm.dtype, device=lvlm.device)
     return mask.masked_fill_(~seen, torch.finfo(lvlm.dtype).min)[:, None]

@@ -37,8 +37,12 @@ class Prepared:
     image_end: int
 
     @property
+    def ids(self) -> list[Tensor]:
+        return [prompt["input_ids"] for prompt in self.prompts]
+
+    @property
     def lengths(self) -> list[int]:
-        return [len(prompt["input_ids"]) for prompt in self.prompts]
+        return [len(ids) for ids in self.ids]
 
     @property
     def shared_length(self) -> int:

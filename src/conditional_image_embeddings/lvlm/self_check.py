@@ -7,6 +7,7 @@ plain passes where none does. The judge is the largest difference; cosines hide 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..conditions import prompt
-from . import cached, packed, plain
+from . import cached, packed, plain, segments
 from .hidden_states import run
 from .loading import LVLM
 from .prompts import Prepared, PromptMaker
@@ -82,8 +83,15 @@ class Choice:
         return [[one] for prepared in batch for one in prepared.singles()]
 
 
-def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> Choice:
-    """The fastest of the ways of running the model that agrees with one plain pass an image and prompt."""
+def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_attention: bool = False) -> Choice:
+    """The fastest of the ways of running the model that agrees with one plain pass an image and prompt.
+
+    Args:
+        lvlm: The model. Its vision tower is left attending in the way of `segments` where that changes nothing.
+        share: Whether one pass may serve several prompts.
+        flat_positions: Whether tokens have 1-D positions whatever the model's own are.
+        own_attention: Leave the vision tower as it is.
+    """
     layers = sorted({0, len(lvlm.layers) // 2, len(lvlm.layers)})
     maker = PromptMaker(lvlm, TEXTS, flat_positions=flat_positions)
     batch = [maker(_image(*size)) for size in SIZES]
@@ -91,6 +99,8 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> C
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
         reference = plain.embed_one_by_one(lvlm, judges, layers, [-1])
+        if not own_attention:
+            _try_segments(lvlm, judges, layers, reference)
         choice = _best(lvlm, batch, layers, reference, _candidates(lvlm, batch, share=share))
     if share and not choice.shares:
         logger.warning("%s: sharing the image is not exact, so each condition is a plain pass", lvlm.name)
@@ -104,7 +114,9 @@ def _best(
     """The first candidate that is exact, on all images at once if it can be, else on one a pass."""
     for together in (True, False):
         differences = {
-            name: _difference(Choice(name, {}, together=together), lvlm, batch, layers, reference)
+            name: _difference(
+                lvlm, partial(Choice(name, {}, together=together).run, lvlm, batch, layers, [-1]), reference
+            )
             for name in candidates
         }
         exact = [name for name, difference in differences.items() if difference <= TOLERANCE[lvlm.dtype]]
@@ -114,6 +126,17 @@ def _best(
         if together:
             plain_batches = "plain" in exact
     return choice if choice.shares else replace(choice, together=plain_batches)
+
+
+def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int], reference: Tensor) -> None:
+    parts = segments.offer(lvlm)
+    if not parts:
+        return
+    difference = _difference(lvlm, lambda: plain.embed_one_by_one(lvlm, judges, layers, [-1]), reference)
+    if difference > TOLERANCE[lvlm.dtype]:
+        segments.withdraw(lvlm, parts)
+    else:
+        logger.info("%s: all segments of a length in one call of attention: %s", lvlm.name, ", ".join(parts))
 
 
 def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[str]:
@@ -142,14 +165,13 @@ def _looks_ahead(lvlm: LVLM, prepared: Prepared) -> bool:
     return float((before - after).abs().max()) > 1e-3 * float(before.abs().max())
 
 
-def _difference(
-    choice: Choice, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], reference: Tensor
-) -> float:
+def _difference(lvlm: LVLM, run: Callable[[], Tensor], reference: Tensor) -> float:
+    """Largest difference of the states that `run` gives, relative to the largest value; infinite if it raises."""
     try:
-        states = choice.run(lvlm, batch, layers, [-1])
+        states = run()
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
         # A family whose code does not take a mask, a cache or positions from outside refuses in ways of its own.
-        logger.info("%s: %s does not run: %s", lvlm.name, choice.name, error)
+        logger.info("%s: does not run so: %s", lvlm.name, error)
         return float("inf")
     every_layer = (0, 1, 2, 4)
     return float(((states - reference).abs().amax(every_layer) / reference.abs().amax(every_layer)).max())

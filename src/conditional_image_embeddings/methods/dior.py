@@ -46,7 +46,8 @@ class DIOR(Embedder):
         positions: "native", the model's own; or "flat", 1-D positions as the paper's reference implementation uses them
             on models whose tokens have positions in several dimensions.
         share: Compute the image and the common start of the prompts once for all conditions, where that is exact.
-        attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers.
+        attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers, but
+            for vision towers that read segments: these get `lvlm.segments` where it changes nothing.
         compile: Compile the decoder's layers with torch.compile: pays on a GPU, after a minute or more at the start.
 
     Raises:
@@ -77,7 +78,9 @@ class DIOR(Embedder):
         self.positions = positions
         self.lvlm = loading.load(checkpoint, attn_implementation=attn_implementation)
         self.depth = len(self.lvlm.layers)
-        self.choice = self_check.choose(self.lvlm, share=share, flat_positions=positions == "flat")
+        self.choice = self_check.choose(
+            self.lvlm, share=share, flat_positions=positions == "flat", own_attention=attn_implementation is not None
+        )
         if compile:
             for layer in self.lvlm.layers:
                 layer.forward = torch.compile(layer.forward, dynamic=True)  # hooks stay outside of what is compiled

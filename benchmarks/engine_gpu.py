@@ -1,10 +1,13 @@
 """The engine at the size of the real models: Qwen2.5-VL's published shapes, random weights made on the device.
 
     uv run --group benchmarks python benchmarks/engine_gpu.py [--shapes 3b 7b] [--conditions 1 4 8] [--batches 1 4 16]
+        [--variants default sdpa flex_attention flash_attention_2 compile]
 
 Prints images and embeddings a second, the share of the bf16 matrix rate measured in the same run, peak memory, and
-the ratio to the reference's procedure (a) and its cache mode (b). Needs torch, transformers (5.17 or later), Pillow and
-this package on the path (PYTHONPATH=src), nothing else. `--shapes tiny --device cpu` runs it small on a CPU.
+the ratio to the reference's procedure (a) and its cache mode (b). A variant is one of transformers' attention
+implementations, or "compile": the default with compiled layers; one that is not installed is left out, and said. Needs
+torch, transformers (5.17 or later), Pillow and this package on the path (PYTHONPATH=src), nothing else.
+`--shapes tiny --device cpu` runs it small on a CPU.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ import torch
 from engine_vs_rivals import write_images
 
 from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.images import read_image
 from conditional_image_embeddings.methods.dior import DIOR
 from conditional_image_embeddings.methods.request import Request
@@ -76,6 +81,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=list(random_qwen.SHAPES), default=["3b", "7b"])
     parser.add_argument("--conditions", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--variants", nargs="+", default=["default"], metavar="VARIANT")
     parser.add_argument("--side", type=int, default=700)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda")
@@ -87,20 +93,27 @@ def main() -> None:
     print(measuring.machine())
     print(f"matrix rate of this machine, {dtype}: {rate:.1f} TFLOP/s; images of {arguments.side} px\n")
     rows: list[dict[str, Any]] = []
-    for shape in arguments.shapes:
-        rows += measure(shape, arguments, device, dtype, rate)
+    for shape, variant in product(arguments.shapes, arguments.variants):
+        try:
+            rows += measure(shape, variant, arguments, device, dtype, rate)
+        except (ImportError, ValueError, ModelError) as error:
+            print(f"{shape}, {variant}: left out: {error}")
         if device.type == "cuda":
             torch.cuda.empty_cache()
+    if not rows:
+        parser.exit(1, "nothing could be measured\n")
     print(measuring.table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": measuring.machine(), "tflops": rate, "rows": rows}, indent=1))
 
 
 def measure(
-    shape: str, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype, rate: float
+    shape: str, variant: str, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype, rate: float
 ) -> list[dict[str, Any]]:
     """All K and batches of one shape; the model's part of the engine alone, inputs prepared."""
-    embedder = DIOR(InMemory(shape=shape, device=device, dtype=dtype))  # type: ignore[arg-type]
+    checkpoint: Any = InMemory(shape=shape, device=device, dtype=dtype)
+    attention = None if variant in {"default", "compile"} else variant
+    embedder = DIOR(checkpoint, attn_implementation=attention, compile=variant == "compile")
     procedure = rivals.Reference(embedder.lvlm.model, embedder.lvlm.processor)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -129,8 +142,9 @@ def measure(
                     print(f"{shape}, K = {k}: a batch of {batch} does not fit")
                     break
                 rows.append({
-                    "shape": shape, "K": k, "batch": batch, "images/s": batch / seconds,
-                    "embeddings/s": batch * k / seconds, "share of matrix rate": work * batch / seconds / rate,
+                    "shape": shape, "variant": variant, "way": embedder.choice.name, "K": k, "batch": batch,
+                    "images/s": batch / seconds, "embeddings/s": batch * k / seconds,
+                    "share of matrix rate": work * batch / seconds / rate,
                     "peak GiB": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan"),
                     "times (a)": slow["a"] * batch / seconds, "times (b)": slow["b"] * batch / seconds,
                 })  # fmt: skip

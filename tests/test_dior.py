@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,13 @@ def test_share_false_gives_the_same_vectors_by_plain_passes(key, dior, directori
     plain = load(directories(key), share=False)
     assert plain.choice.name == "plain"
     np.testing.assert_allclose(plain.encode(IMAGES, CONDITIONS), dior(key).encode(IMAGES, CONDITIONS), atol=1e-4)
+
+
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_give_the_same_vectors(dior, directories):
+    compiled = DIOR(Checkpoint.find(str(directories("qwen2_5_vl")), device="cpu"), compile=True)
+    got = compiled.encode(IMAGES, CONDITIONS)
+    assert np.abs(got - dior("qwen2_5_vl").encode(IMAGES, CONDITIONS)).max() < 1e-5
 
 
 @pytest.mark.parametrize("prompt_type", PROMPTS)

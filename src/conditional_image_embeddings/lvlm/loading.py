@@ -76,6 +76,16 @@ class LVLM:
             kinds = {"sliding_attention" if window else "chunked_attention" if chunks else "full_attention"}
         return kinds | ({"indexed_attention"} if getattr(config, "index_topk", None) else set())
 
+    def compile_layers(self) -> None:
+        """Compile what of each layer does not know which layer it is: norms and feed-forward networks.
+
+        The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
+        """
+        for layer in self.layers:
+            for part in layer.children():
+                if not hasattr(part, "layer_idx"):
+                    part.compile(dynamic=True)
+
     def layer_index(self, layer: int) -> int:
         """From an index into the tuple of hidden states, which may be negative, to 0 ... number of layers.
 

@@ -48,7 +48,8 @@ class DIOR(Embedder):
         share: Compute the image and the common start of the prompts once for all conditions, where that is exact.
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers, but
             for vision towers that read segments: these get `lvlm.segments` where it changes nothing.
-        compile: Compile the decoder's layers with torch.compile: pays on a GPU, after a minute or more at the start.
+        compile: Compile the decoder's norms and feed-forward networks with torch.compile: takes a while at first, and
+            needs what torch.compile needs (a C++ compiler on a CPU).
 
     Raises:
         ModelError: the model cannot be loaded, or is no vision-language model of the right kind.
@@ -82,8 +83,7 @@ class DIOR(Embedder):
             self.lvlm, share=share, flat_positions=positions == "flat", own_attention=attn_implementation is not None
         )
         if compile:
-            for layer in self.lvlm.layers:
-                layer.forward = torch.compile(layer.forward, dynamic=True)  # hooks stay outside of what is compiled
+            self.lvlm.compile_layers()
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         self._prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)
         self._told = False

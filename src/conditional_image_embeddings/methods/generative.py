@@ -132,9 +132,8 @@ class Generative(Embedder):
             "text_encoder": self.text_encoder.name,
             "text_encoder_revision": self.text_encoder.revision,
             "max_new_tokens": request.max_new_tokens,
+            **request.drawing,
         }
-        if request.do_sample:
-            extra["temperature"] = request.temperature
         return [
             Setting(
                 dataset=dataset,

@@ -26,6 +26,10 @@ class Request:
         average_prompts: The mean over the prompt types instead of a vector for each.
         layer_pooling: "mean" or "concat": one vector from all layers, each scaled to unit length before.
         embedding_source: "input_last", "first_output" or "mean_output".
+        max_new_tokens: Of an answer, at most.
+        do_sample: Draw an answer's tokens instead of taking the most probable ones, at a `temperature` above 0.
+        temperature: What logits are divided by before drawing.
+        seed: Of the draws, which depend on it, the image's content and the prompt alone.
         top_words: How many words are told with each vector, at most.
         least_probability: Words whose first token is less probable than this are not told.
     """
@@ -40,6 +44,7 @@ class Request:
     max_new_tokens: int = 16
     do_sample: bool = False
     temperature: float = 0.0
+    seed: int = 0
     top_words: int = 0
     least_probability: float = 0.01
 
@@ -71,6 +76,11 @@ class Request:
             len(self.tokens),
             1 if self.layer_pooling else len(self.layers),
         )
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What settings say of drawn answers; nothing where they are not drawn."""
+        return {"temperature": self.temperature, "seed": self.seed} if self.do_sample and self.temperature > 0 else {}
 
     @property
     def prompt_names(self) -> tuple[str, ...]:

@@ -97,6 +97,33 @@ def test_a_finished_job_is_seen_without_loading_a_model(tmp_path: Path) -> None:
     assert "1 embedded, 1 already there" in cie(*arguments, cwd=tmp_path).stdout
 
 
+def test_words_for_what_was_embedded_without(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        Image.new("RGB", (8, 8), (80 * index, 0, 0)).save(tmp_path / "photos" / f"{index}.png")
+    command = ["embed", "photos", "-c", "mood", "-m", "builtin", "-e", "db", "--device", "cpu", "--dtype", "float32"]
+    assert "added" not in cie(*command, "--top-words", 0, cwd=tmp_path).stdout
+    said = error_of(cie("words", "db", "-c", "mood", cwd=tmp_path), 1)
+    assert "--top-words 5" in said
+    assert "photos-builtin-describe-mood" in said
+    assert said.count("\n") == 1
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "3.png")
+    (row,) = json.loads(cie(*command, "--top-words", 0, "--json", cwd=tmp_path).stdout)
+    assert (row["embedded"], row["words_added"]) == (1, 0)
+    (tmp_path / "photos" / "0.png").rename(tmp_path / "0.png")
+    added = cie(*command, cwd=tmp_path).stdout
+    assert "0 embedded, 3 already there, 0 failed, words added to 3" in added
+    partly = cie("words", "db", "-c", "mood", "--json", cwd=tmp_path)
+    assert [each["image_id"] for each in json.loads(partly.stdout)] == ["1.png", "2.png", "3.png"]
+    assert "1 of 4 images have no words yet" in partly.stderr
+    (tmp_path / "0.png").rename(tmp_path / "photos" / "0.png")
+    assert "words added to 1" in cie(*command, cwd=tmp_path).stdout
+    assert "added" not in cie(*command, cwd=tmp_path).stdout
+    whole = cie("words", "db", "-c", "mood", "--json", cwd=tmp_path)
+    assert len(json.loads(whole.stdout)) == 4
+    assert whole.stderr == ""
+
+
 def test_pixels_need_no_model(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for chosen in ("-m", "--method"):

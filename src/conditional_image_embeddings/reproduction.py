@@ -21,6 +21,7 @@ from .methods.request import Request
 if TYPE_CHECKING:
     from .methods import Embedder
     from .methods.projected import Projected
+    from .settings import Setting
     from .store import Store
 
 LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table
@@ -40,7 +41,7 @@ class Work:
         model: The model, as the user named it.
         conditions: What its images are embedded under; None is "no condition".
         images: How many there are.
-        already_there: How many of the `vectors` are stored.
+        already_there: How many of the `vectors` are stored, with their words where there are to be any.
         seconds: What embedding the rest takes, extrapolated from a few images; None where nothing was measured.
     """
 
@@ -214,7 +215,8 @@ class Reproduction:
 
         def there(of: "Embedder", asked: Request) -> list[int]:
             """How many images are embedded under all of the settings, and under each."""
-            stored = [_stored(store, setting) for setting in of.settings(asked, dataset=known.name)]
+            words = asked.top_words > 0
+            stored = [_stored(store, setting, words) for setting in of.settings(asked, dataset=known.name)]
             if ids is None:
                 counts = [min(len(each), images) for each in stored]
                 return [min(counts), *counts]
@@ -308,8 +310,8 @@ def _request(embedder: "Embedder", aspects: Sequence[Aspect]) -> Request:
     return Request(conditions=embedder.takes([aspect.condition for aspect in aspects]), top_words=words)
 
 
-def _stored(store: "Store | None", setting: Any) -> Any:
-    return np.empty(0, np.int64) if store is None else store.ids(setting)
+def _stored(store: "Store | None", setting: "Setting", words: bool) -> Any:
+    return np.empty(0, np.int64) if store is None else store.ids(setting, with_words=words)
 
 
 def _scorable(benchmark: Benchmark) -> Benchmark:

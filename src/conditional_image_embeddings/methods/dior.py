@@ -59,6 +59,7 @@ class DIOR(Embedder):
     conditional = True
     has_prompts = True
     has_hidden_states = True
+    has_words = True
 
     def __init__(
         self,

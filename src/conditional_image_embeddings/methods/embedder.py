@@ -36,6 +36,7 @@ class Embedder(ABC):
         base: The embedder whose vectors this one maps without looking at the images again, if it does.
         has_prompts: Whether the prompt type can be chosen.
         has_hidden_states: Whether layer, token and embedding source can be chosen.
+        has_words: Whether words are told with a vector if they are asked for.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
@@ -48,6 +49,7 @@ class Embedder(ABC):
     base: "Embedder | None" = None
     has_prompts: bool = False
     has_hidden_states: bool = False
+    has_words: bool = False
     image_max_size: int
     budget: int
 

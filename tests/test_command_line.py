@@ -131,6 +131,19 @@ def test_pixels_need_no_model(tmp_path: Path) -> None:
         assert "1 embedded" in done.stdout, done.stderr
 
 
+def test_conditions_together(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        Image.new("RGB", (8, 8), (80 * index, 0, 0)).save(tmp_path / "photos" / f"{index}.png")
+    command = ["embed", "photos", "-m", "builtin-clip", "--together", "-c", "car color", "--json"]
+    for wrong in (("-c", "car model"), ("--method", "clay"), ("--method", "clay", "-c", "car model", "--no-condition")):
+        assert "--together" in error_of(cie(*command, *wrong, cwd=tmp_path), 2)
+    done = cie(*command, "--method", "clay", "-c", "car model", cwd=tmp_path)
+    (row,) = json.loads(done.stdout)
+    assert row["embedded"] == 3
+    assert row["setting"].startswith("photos-builtin-clip-clay-car_color_car_model-")
+
+
 def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")

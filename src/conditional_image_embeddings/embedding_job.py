@@ -143,9 +143,9 @@ def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Req
         stale = [not np.array_equal(store.ids(setting), there) for setting in settings]
         if any(stale) and len(there):
             embedder.fit_vectors(vectors for _, vectors in store.scan(base.setting))
-        for setting, is_stale in zip(settings, stale, strict=True):
+        for setting, each, is_stale in zip(settings, request.by_condition(), stale, strict=True):
             if is_stale:
-                parts = ((ids, embedder.project(part, setting.condition)) for ids, part in store.scan(base.setting))
+                parts = ((ids, embedder.under(part, each)[:, 0, 0, 0, 0]) for ids, part in store.scan(base.setting))
                 store.replace_vectors(setting, parts)
             done = len(there)
             reports.append(

@@ -242,6 +242,7 @@ class DIOR(Embedder):
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a vector of the request, in the order of its axes."""
+        self._check(request)
         extra = dict(self.checkpoint.setting_extra)
         if request.embedding_source == "mean_output":
             extra["max_new_tokens"] = request.max_new_tokens

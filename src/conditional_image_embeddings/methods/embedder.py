@@ -34,6 +34,7 @@ class Embedder(ABC):
         conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
         base: The embedder whose vectors this one maps without looking at the images again, if it does.
+        has_together: Whether several conditions can make one vector.
         has_prompts: Whether the prompt type can be chosen.
         has_hidden_states: Whether layer, token and embedding source can be chosen.
         has_words: Whether words are told with a vector if they are asked for.
@@ -47,6 +48,7 @@ class Embedder(ABC):
     conditional: bool
     depth: int
     base: "Embedder | None" = None
+    has_together: bool = False
     has_prompts: bool = False
     has_hidden_states: bool = False
     has_words: bool = False
@@ -240,6 +242,8 @@ class Embedder(ABC):
                 f"{self.method} embeds an image without a condition: leave the condition out, "
                 "or choose a method that takes one (dior)"
             )
+        if request.together and not self.has_together:
+            raise ConditionError(f"{self.method} has a vector for each condition; one of several is for method clay")
         default = Request()
         for option, called in (
             ("layers", "layer"), ("tokens", "token"), ("layer_pooling", "layer_pooling"),

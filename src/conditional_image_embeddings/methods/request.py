@@ -20,6 +20,7 @@ class Request:
 
     Attributes:
         conditions: None among them is "no condition".
+        together: One vector of all conditions instead of a vector for each.
         prompt_types: Some of the paper's seven.
         tokens: Indices into the prompt's real tokens.
         layers: Indices into the hidden states.
@@ -35,6 +36,7 @@ class Request:
     """
 
     conditions: tuple[str | None, ...] = (None,)
+    together: bool = False
     prompt_types: tuple[str, ...] = ("describe",)
     tokens: tuple[int, ...] = (-1,)
     layers: tuple[int, ...] = (-1,)
@@ -50,6 +52,8 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", checked_conditions(self.conditions))
+        if self.together and len(set(self.conditions)) < 2:
+            raise ValueError("together takes two conditions or more")
         for prompt_type in self.prompt_types:
             prompt(None, prompt_type)  # an unknown one is refused before any image is read
         if not (self.prompt_types and self.tokens and self.layers):
@@ -71,7 +75,7 @@ class Request:
     def shape(self) -> tuple[int, int, int, int]:
         """Vectors an image: conditions, prompt types, tokens, layers; averaged or pooled axes have length 1."""
         return (
-            len(self.conditions),
+            1 if self.together else len(self.conditions),
             1 if self.average_prompts else len(self.prompt_types),
             len(self.tokens),
             1 if self.layer_pooling else len(self.layers),
@@ -81,6 +85,11 @@ class Request:
     def drawing(self) -> dict[str, Any]:
         """What settings say of drawn answers; nothing where they are not drawn."""
         return {"temperature": self.temperature, "seed": self.seed} if self.do_sample and self.temperature > 0 else {}
+
+    @property
+    def condition_names(self) -> tuple[str | None, ...]:
+        """The conditions as settings call them; together they are `car color + car model`."""
+        return (" + ".join(map(str, self.conditions)),) if self.together else self.conditions
 
     @property
     def prompt_names(self) -> tuple[str, ...]:
@@ -102,6 +111,10 @@ class Request:
             layers=tuple(dict.fromkeys(self.layers)),
         )
 
+    def by_condition(self) -> list["Request"]:
+        """A request for each index of the first axis."""
+        return [self] if self.together else [replace(self, conditions=(condition,)) for condition in self.conditions]
+
     def only(self, wanted: NDArray[np.bool_]) -> tuple["Request", tuple[NDArray[np.intp], ...]]:
         """The smallest request that covers the wanted vectors, and which indices of each axis it keeps.
 
@@ -111,7 +124,9 @@ class Request:
         kept = tuple(
             np.flatnonzero(wanted.any(axis=tuple(other for other in range(4) if other != axis))) for axis in range(4)
         )
-        smaller: dict[str, Any] = {"conditions": tuple(self.conditions[index] for index in kept[0])}
+        smaller: dict[str, Any] = {}
+        if not self.together:
+            smaller["conditions"] = tuple(self.conditions[index] for index in kept[0])
         if not self.average_prompts:
             smaller["prompt_types"] = tuple(self.prompt_types[index] for index in kept[1])
         smaller["tokens"] = tuple(self.tokens[index] for index in kept[2])

@@ -21,6 +21,7 @@ from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.lvlm.generation import Sampling
+from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.generative import answer_text
 from conditional_image_embeddings.methods.request import Request
@@ -165,6 +166,17 @@ def test_no_temperature_is_the_most_probable(lvlm: Path, sentence_t5: Path) -> N
     assert settings[0] == settings[1]
     warm = [Request(conditions=("x",), do_sample=True, temperature=t, seed=s) for t, s in ((1, 0), (1, 1), (2, 0))]
     assert len({embedder.settings(request, dataset="d")[0].name for request in (greedy, *warm)}) == 4
+
+
+def test_beside_dior_it_is_the_same(lvlm: Path, sentence_t5: Path) -> None:
+    options = {"image_max_size": 60, "device": "cpu"}
+    dior = cie.load(str(lvlm), **options)
+    alone = cie.load(str(lvlm), method="generative", text_encoder=str(sentence_t5), **options)
+    shared = beside(dior, "generative", text_encoder=str(sentence_t5))
+    request = Request(conditions=("car color",))
+    assert shared.settings(request, dataset="d") == alone.settings(request, dataset="d")
+    np.testing.assert_array_equal(shared.encode(IMAGES, CONDITIONS), alone.encode(IMAGES, CONDITIONS))
+    assert beside(shared, "dior") is dior
 
 
 @pytest.mark.parametrize(

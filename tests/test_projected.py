@@ -13,6 +13,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings import aspect_texts
 from conditional_image_embeddings.embedding_job import JobReport, embed
 from conditional_image_embeddings.errors import ConditionError, ModelError
+from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.clip import CLIP
 from conditional_image_embeddings.methods.projected import Projected
 from conditional_image_embeddings.methods.request import Request
@@ -184,6 +185,24 @@ def test_what_cannot_be_together_says_so(model: str) -> None:
         load(model, "indirect").settings(Request(conditions=CONDITIONS, together=True), dataset="d")
     with pytest.raises(ConditionError, match="method clay"):
         cie.load("builtin", device="cpu").settings(Request(conditions=CONDITIONS, together=True), dataset="d")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_beside_clip_it_is_the_same(method: str, model: str) -> None:
+    images = [Image.new("RGB", (80, 40), color) for color in ("red", "blue", "white")]
+    clip = cie.load(model, device="cpu", image_max_size=30)
+    alone = load(model, method, image_max_size=30)
+    shared = beside(clip, method, words=WORDS, components=6)
+    for each in (alone, shared):
+        each.fit(images)  # type: ignore[attr-defined]
+    request = Request(conditions=CONDITIONS)
+    assert shared.settings(request, dataset="d") == alone.settings(request, dataset="d")
+    np.testing.assert_array_equal(shared.encode(images, CONDITIONS), alone.encode(images, CONDITIONS))
+    assert beside(shared, "clip") is clip
+    with pytest.raises(ModelError, match="cannot use"):
+        beside(clip, "dior")
+    with pytest.raises(TypeError, match="unknown option reader"):
+        cie.load(model, method=method, reader=clip)
 
 
 def test_settings_tell_apart_words_components_and_solver(model: str) -> None:

@@ -55,6 +55,11 @@ class Embedder(ABC):
     image_max_size: int
     budget: int
 
+    @property
+    def reader(self) -> "Embedder":
+        """The embedder that holds the model: this one, unless it stands on another."""
+        return self.base or self
+
     @abstractmethod
     def prepare(self, image: Image.Image, request: Request) -> Any:
         """All that can be done for one image without the model. Runs in worker threads."""

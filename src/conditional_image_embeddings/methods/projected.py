@@ -43,13 +43,18 @@ class Projected(Embedder):
     base: CLIP
 
     def __init__(
-        self, checkpoint: Checkpoint, *, words: Mapping[str, Words] | Words | None = None, image_max_size: int = 700
+        self,
+        checkpoint: Checkpoint,
+        *,
+        words: Mapping[str, Words] | Words | None = None,
+        image_max_size: int = 700,
+        reader: CLIP | None = None,
     ) -> None:
-        self.base = CLIP(checkpoint, image_max_size=image_max_size)
+        self.base = reader or CLIP(checkpoint, image_max_size=image_max_size)
         if not hasattr(self.base.dual_encoder, "get_text_features"):
             raise ModelError(f"{checkpoint.name} has no text tower: {self.method} needs a dual encoder")
         self.model, self.revision = self.base.model, self.base.revision
-        self.image_max_size, self.budget = image_max_size, self.base.budget
+        self.image_max_size, self.budget = self.base.image_max_size, self.base.budget
         self._words: dict[str, Words] = {}
         self._words_of_any: Words | None = None
         if isinstance(words, Mapping):
@@ -161,6 +166,7 @@ class InDiReCT(Projected):
         solver: "adam" as the paper, or "svd", its closed form.
         seed: Of the paper's random start.
         image_max_size: As for `CLIP`.
+        reader: A `CLIP` of this checkpoint to stand on, whose options count then; None loads one.
     """
 
     method = "indirect"
@@ -174,10 +180,11 @@ class InDiReCT(Projected):
         solver: str = "adam",
         seed: int = 42,
         image_max_size: int = 700,
+        reader: CLIP | None = None,
     ) -> None:
         if solver not in indirect.SOLVERS:
             raise ValueError(f"unknown solver {solver!r}; known: {', '.join(indirect.SOLVERS)}")
-        super().__init__(checkpoint, words=words, image_max_size=image_max_size)
+        super().__init__(checkpoint, words=words, image_max_size=image_max_size, reader=reader)
         self.components, self.solver, self.seed = components, solver, seed
         self._matrices: dict[str, Vectors] = {}
 
@@ -213,6 +220,7 @@ class CLAY(Projected):
         words: As for `InDiReCT`.
         components: Of the subspace; None takes as many as the texts' variation asks for (see `projections.clay`).
         image_max_size: As for `CLIP`.
+        reader: As for `InDiReCT`.
     """
 
     method = "clay"
@@ -225,8 +233,9 @@ class CLAY(Projected):
         words: Mapping[str, Words] | Words | None = None,
         components: int | None = None,
         image_max_size: int = 700,
+        reader: CLIP | None = None,
     ) -> None:
-        super().__init__(checkpoint, words=words, image_max_size=image_max_size)
+        super().__init__(checkpoint, words=words, image_max_size=image_max_size, reader=reader)
         self.components = components
         self._image_mean: NDArray[np.float64] | None = None
         self._maps: dict[str, Vectors] = {}

@@ -11,7 +11,7 @@ import click
 from conditional_image_embeddings.cli.command import CONTEXT, Command, finish
 from conditional_image_embeddings.conditions import PROMPTS
 
-SEED = 42  # the paper's
+SEED = 42  # the paper's, of --gen_do_sample
 TOP_WORDS = 5
 
 
@@ -78,14 +78,11 @@ def main(
         )
     if generative and indirect:
         raise click.UsageError("--generative and --indirect are two methods: choose one")
-    import torch
-
     from conditional_image_embeddings import datasets, load
     from conditional_image_embeddings.embedding_job import embed
     from conditional_image_embeddings.methods.request import Request
     from conditional_image_embeddings.store import Store
 
-    torch.manual_seed(SEED)  # --gen_do_sample draws tokens
     benchmark = (
         from_list(dataset_name, dataset_info_dir)
         if is_universal and dataset_info_dir
@@ -112,6 +109,7 @@ def main(
         max_new_tokens=gen_max_new_tokens,
         do_sample=gen_do_sample,
         temperature=gen_temperature,
+        seed=SEED,
     )
     finish([embed(Store(embedding_dir), benchmark, embedder, request, batch_size=batch_size)], as_json=False)
 

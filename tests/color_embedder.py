@@ -25,6 +25,7 @@ class ColorEmbedder(Embedder):
     method, model, revision, conditional, image_max_size, budget = "color", "tiny", None, True, 64, 16
 
     has_hidden_states = True
+    has_words = True
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -39,7 +40,7 @@ class ColorEmbedder(Embedder):
     def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         self.requests.append(request)
         self.images += len(batch)
-        return [Embedded(self.one(image, request)[:, None, None]) for image in batch]
+        return [Embedded(self.one(image, request)[:, None, None], self.words(image, request)) for image in batch]
 
     def one(self, image: NDArray[np.float32], request: Request) -> NDArray[np.float32]:
         def matrix(condition: str | None, layer: int) -> NDArray[np.float32]:
@@ -47,6 +48,11 @@ class ColorEmbedder(Embedder):
             return np.random.default_rng(seed).normal(size=(8, 48)).astype(np.float32)
 
         return np.array([[matrix(c, layer) @ image for layer in request.layers] for c in request.conditions])
+
+    def words(self, image: NDArray[np.float32], request: Request) -> list[list[list[tuple[str, float]]]] | None:
+        """For each condition and prompt type, if asked for: how bright the image is."""
+        word = ("bright" if image.mean() > 0.5 else "dark", round(float(image.mean()), 2))
+        return [[[word]] for _ in request.conditions] if request.top_words else None
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         return [
@@ -66,7 +72,7 @@ def draw(folder: Path, number: int, size: tuple[int, int] = (24, 16)) -> Path:
     return folder
 
 
-def main(folder: str, db: str, moment: str, times: str) -> None:
+def main(folder: str, db: str, moment: str, times: str, top_words: str = "0") -> None:
     """Run the job; kill this process just before the given call of "Class.method" (so many before it go well)."""
     # Nothing here computes with torch; without its import a killed process costs a test one second instead of five.
     sys.modules["torch"] = types.SimpleNamespace(OutOfMemoryError=MemoryError, get_num_threads=lambda: 1)  # type: ignore[assignment]
@@ -85,7 +91,7 @@ def main(folder: str, db: str, moment: str, times: str) -> None:
             return original(*args, **kwargs)
 
         setattr(owner, name, fatal)
-    request = Request(conditions=("color", "shape"), layers=(1, -1))
+    request = Request(conditions=("color", "shape"), layers=(1, -1), top_words=int(top_words))
     print("started", flush=True)  # noqa: T201
     report = embedding_job.embed(store.Store(db), find([folder])[0], ColorEmbedder(), request)
     print(json.dumps([[each.embedded, each.already_there, each.failed] for each in report.settings]))  # noqa: T201

@@ -97,11 +97,51 @@ def test_a_finished_job_is_seen_without_loading_a_model(tmp_path: Path) -> None:
     assert "1 embedded, 1 already there" in cie(*arguments, cwd=tmp_path).stdout
 
 
+def test_words_for_what_was_embedded_without(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        Image.new("RGB", (8, 8), (80 * index, 0, 0)).save(tmp_path / "photos" / f"{index}.png")
+    command = ["embed", "photos", "-c", "mood", "-m", "builtin", "-e", "db", "--device", "cpu", "--dtype", "float32"]
+    assert "added" not in cie(*command, "--top-words", 0, cwd=tmp_path).stdout
+    said = error_of(cie("words", "db", "-c", "mood", cwd=tmp_path), 1)
+    assert "--top-words 5" in said
+    assert "photos-builtin-describe-mood" in said
+    assert said.count("\n") == 1
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "3.png")
+    (row,) = json.loads(cie(*command, "--top-words", 0, "--json", cwd=tmp_path).stdout)
+    assert (row["embedded"], row["words_added"]) == (1, 0)
+    (tmp_path / "photos" / "0.png").rename(tmp_path / "0.png")
+    added = cie(*command, cwd=tmp_path).stdout
+    assert "0 embedded, 3 already there, 0 failed, words added to 3" in added
+    partly = cie("words", "db", "-c", "mood", "--json", cwd=tmp_path)
+    assert [each["image_id"] for each in json.loads(partly.stdout)] == ["1.png", "2.png", "3.png"]
+    assert "1 of 4 images have no words yet" in partly.stderr
+    (tmp_path / "0.png").rename(tmp_path / "photos" / "0.png")
+    assert "words added to 1" in cie(*command, cwd=tmp_path).stdout
+    assert "added" not in cie(*command, cwd=tmp_path).stdout
+    whole = cie("words", "db", "-c", "mood", "--json", cwd=tmp_path)
+    assert len(json.loads(whole.stdout)) == 4
+    assert whole.stderr == ""
+
+
 def test_pixels_need_no_model(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for chosen in ("-m", "--method"):
         done = cie("embed", "a.png", chosen, "pixels", "-e", f"db{chosen}", cwd=tmp_path)
         assert "1 embedded" in done.stdout, done.stderr
+
+
+def test_conditions_together(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        Image.new("RGB", (8, 8), (80 * index, 0, 0)).save(tmp_path / "photos" / f"{index}.png")
+    command = ["embed", "photos", "-m", "builtin-clip", "--together", "-c", "car color", "--json"]
+    for wrong in (("-c", "car model"), ("--method", "clay"), ("--method", "clay", "-c", "car model", "--no-condition")):
+        assert "--together" in error_of(cie(*command, *wrong, cwd=tmp_path), 2)
+    done = cie(*command, "--method", "clay", "-c", "car model", cwd=tmp_path)
+    (row,) = json.loads(done.stdout)
+    assert row["embedded"] == 3
+    assert row["setting"].startswith("photos-builtin-clip-clay-car_color_car_model-")
 
 
 def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> None:

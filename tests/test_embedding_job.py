@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,71 @@ def test_only_what_is_missing_is_embedded(store: Store, folder: Path) -> None:
     assert embedder.images == 15
     for each in report.settings:
         assert len(set(store.read(each.setting)[0])) == len(store.read(each.setting)[0]) == 15
+
+
+def test_words_are_added_to_what_was_stored_without(store: Store, folder: Path) -> None:
+    told = replace(COLOR, top_words=2)
+    (setting,) = (each.setting for each in run(store, folder).settings)
+    before = store.read(setting)
+    draw(folder / "new", 3)
+    (folder / "00000.png").unlink()
+    (folder / "00000.png").write_bytes(b"")  # its vector goes, as what it was of is gone
+    (folder / "broken.png").write_bytes(b"")
+    embedder = ColorEmbedder()
+    (report,) = run(store, folder, told, embedder).settings
+    assert (report.embedded, report.already_there, report.words_added, report.failed) == (3, 11, 11, 2)
+    assert embedder.images == 14
+    ids, vectors = store.read(setting)
+    assert len(ids) == len(set(ids)) == 14
+    np.testing.assert_array_equal(vectors[:11], before[1][1:])
+    words = store.words(setting)
+    for image_id in ids:
+        ((word, brightness),) = words[image_id]
+        mean = embedder.prepare(Image.open(folder / image_id), told).mean()
+        assert (word, round(brightness, 2)) == ("bright" if mean > 0.5 else "dark", round(float(mean), 2))
+    idle = ColorEmbedder()
+    for request in (told, COLOR, replace(told, top_words=9)):  # words that are there stay
+        (again,) = run(store, folder, request, idle).settings
+        assert (again.embedded, again.already_there, again.words_added) == (0, 14, 0)
+    assert idle.images == 0
+
+
+def test_only_settings_without_words_get_them(store: Store, folder: Path) -> None:
+    told = replace(COLOR, top_words=2)
+    run(store, folder, told)
+    report = run(store, folder, Request(conditions=("shape",)))
+    run(store, folder, replace(told, conditions=("size",)))
+    embedder = ColorEmbedder()
+    three = run(store, folder, replace(told, conditions=("color", "shape", "size", "age")), embedder).settings
+    assert [(each.embedded, each.words_added) for each in three] == [(0, 0), (0, 12), (0, 0), (12, 0)]
+    assert {request.conditions for request in embedder.requests} == {("shape", "age")}
+    assert None not in store.words(report.settings[0].setting).values()
+
+
+def test_words_added_before_an_error_are_kept(store: Store, folder: Path) -> None:
+    class Fails(ColorEmbedder):
+        def embed(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
+            if self.images >= 6:
+                raise KeyboardInterrupt
+            return super().embed(batch, request)  # type: ignore[arg-type]
+
+    (setting,) = (each.setting for each in run(store, folder).settings)
+    told = replace(COLOR, top_words=2)
+    with pytest.raises(KeyboardInterrupt):
+        embed(store, find([folder])[0], Fails(), told, batch_size=3)
+    assert sum(words is not None for words in store.words(setting).values()) == 6
+    (report,) = run(store, folder, told).settings
+    assert (report.embedded, report.already_there, report.words_added) == (0, 12, 6)
+
+
+def test_an_embedder_without_words_is_not_asked_for_them(store: Store, folder: Path) -> None:
+    class Silent(ColorEmbedder):
+        has_words = False
+
+    run(store, folder)
+    idle = Silent()
+    assert counts(run(store, folder, replace(COLOR, top_words=2), idle)) == [(0, 12, 0)]
+    assert idle.images == 0
 
 
 def test_a_condition_given_twice_is_one(store: Store, folder: Path) -> None:

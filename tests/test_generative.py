@@ -1,6 +1,8 @@
 """Generate, then encode: against transformers' own `generate` and sentence-transformers' own `encode`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.lvlm.generation import Sampling
+from conditional_image_embeddings.methods import beside
+from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.generative import answer_text
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.sources import find
@@ -94,6 +99,84 @@ def test_without_sharing_the_answers_are_the_same(lvlm: Path, sentence_t5: Path)
         plain.encode(IMAGES, CONDITIONS, max_new_tokens=4),
         atol=1e-5,
     )
+
+
+def drawn(
+    embedder: Embedder,
+    images: list[Image.Image],
+    conditions: Sequence[str | None] = CONDITIONS,
+    seed: int = 0,
+    **how: Any,
+) -> list[list[tuple[str, float]]]:
+    """The answer to each condition, of each image."""
+    request = Request(conditions=tuple(conditions), max_new_tokens=5, do_sample=True, temperature=2.0, seed=seed)
+    found = dict(embedder.stream(enumerate(images), request, **how))
+    return [[pair for ((pair,),) in found[index].words] for index in range(len(images))]
+
+
+def test_a_drawn_answer_depends_on_image_prompt_and_seed_alone(lvlm: Path, sentence_t5: Path) -> None:
+    options = {"method": "generative", "text_encoder": str(sentence_t5), "device": "cpu"}
+    shared, plain = (cie.load(str(lvlm), share=share, **options) for share in (True, False))
+    images = [*IMAGES, picture(112, 80, 2), picture(84, 84, 3)]
+    together = drawn(shared, images)
+
+    def assert_same(answers: list[list[tuple[str, float]]], expected: list[list[tuple[str, float]]]) -> None:
+        assert [[text for text, _ in row] for row in answers] == [[text for text, _ in row] for row in expected]
+        for row, other in zip(answers, expected, strict=True):
+            np.testing.assert_allclose([p for _, p in row], [p for _, p in other], rtol=1e-3)
+
+    torch.manual_seed(7)  # what ran before does not matter
+    assert_same(drawn(shared, images), together)
+    assert_same(drawn(plain, images), together)
+    assert_same(drawn(plain, images, batch_size=1), together)
+    assert_same(drawn(shared, images[::-1], batch_size=3), together[::-1])
+    for index, image in enumerate(images):
+        assert_same(drawn(shared, [image]), [together[index]])
+    for k, condition in enumerate(CONDITIONS):
+        assert_same(drawn(shared, images, (condition,)), [[row[k]] for row in together])
+    texts = [text for answers in (together, drawn(shared, images, seed=1)) for row in answers for text, _ in row]
+    assert len(set(texts)) == len(texts) == 24  # each image, prompt and seed draws for itself
+    repeated = drawn(shared, [IMAGES[0]] * 2)
+    assert repeated[0] == repeated[1]
+
+
+def test_what_is_drawn_is_distributed_as_the_model_says(lvlm: Path, sentence_t5: Path) -> None:
+    """A token of known probabilities, drawn under many seeds, and at many places of two images' answers."""
+    embedder = cie.load(str(lvlm), method="generative", text_encoder=str(sentence_t5), device="cpu")
+    logits = torch.tensor([[2.0, -1.0, 0.0, 1.0, float("-inf")]])
+    expected = (logits[0] / 1.5).softmax(-1).numpy()
+    one, other = (embedder.prepare(image, Request(do_sample=True, temperature=1.5)) for image in IMAGES)
+    for draws in (
+        [(seed, one, 0) for seed in range(4000)],
+        [(0, prepared, step) for step in range(2000) for prepared in (one, other)],
+    ):
+        samplings = ((Sampling(temperature=1.5, seed=seed), prepared, step) for seed, prepared, step in draws)
+        chosen = [int(each.choose(logits, [each.key(prepared, 0)], step)) for each, prepared, step in samplings]
+        counts = np.bincount(chosen, minlength=5)
+        deviations = np.sqrt(4000 * expected * (1 - expected))
+        assert (np.abs(counts - 4000 * expected) <= 4 * deviations).all()  # also: never what is impossible
+
+
+def test_no_temperature_is_the_most_probable(lvlm: Path, sentence_t5: Path) -> None:
+    embedder = cie.load(str(lvlm), method="generative", text_encoder=str(sentence_t5), device="cpu")
+    greedy, cold = Request(conditions=("x",)), Request(conditions=("x",), do_sample=True)
+    (a, b) = (dict(embedder.stream(enumerate(IMAGES), request)) for request in (greedy, cold))
+    assert [a[index].words for index in range(2)] == [b[index].words for index in range(2)]
+    settings = [embedder.settings(request, dataset="d") for request in (greedy, cold)]
+    assert settings[0] == settings[1]
+    warm = [Request(conditions=("x",), do_sample=True, temperature=t, seed=s) for t, s in ((1, 0), (1, 1), (2, 0))]
+    assert len({embedder.settings(request, dataset="d")[0].name for request in (greedy, *warm)}) == 4
+
+
+def test_beside_dior_it_is_the_same(lvlm: Path, sentence_t5: Path) -> None:
+    options = {"image_max_size": 60, "device": "cpu"}
+    dior = cie.load(str(lvlm), **options)
+    alone = cie.load(str(lvlm), method="generative", text_encoder=str(sentence_t5), **options)
+    shared = beside(dior, "generative", text_encoder=str(sentence_t5))
+    request = Request(conditions=("car color",))
+    assert shared.settings(request, dataset="d") == alone.settings(request, dataset="d")
+    np.testing.assert_array_equal(shared.encode(IMAGES, CONDITIONS), alone.encode(IMAGES, CONDITIONS))
+    assert beside(shared, "dior") is dior
 
 
 @pytest.mark.parametrize(

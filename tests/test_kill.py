@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import color_embedder
@@ -27,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(folder: Path, db: Path, moment: str = "never", times: int = 0) -> "subprocess.Popen[str]":
-    command = [sys.executable, color_embedder.__file__, str(folder), str(db), moment, str(times)]
+def job(folder: Path, db: Path, moment: str = "never", times: int = 0, top_words: int = 0) -> "subprocess.Popen[str]":
+    command = [sys.executable, color_embedder.__file__, str(folder), str(db), moment, str(times), str(top_words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -68,6 +69,29 @@ def test_killed_between_commits(folder: Path, tmp_path: Path) -> None:
         process.communicate(timeout=60)
         assert process.returncode == -9, moment
     finish(folder, db)
+
+
+def test_killed_while_words_are_added(folder: Path, tmp_path: Path) -> None:
+    store, source = Store(tmp_path / "db"), find([folder])[0]
+    embed(store, source, ColorEmbedder(), REQUEST)
+    before = {setting.name: store.read(setting) for setting in store.settings()}
+    for moment in [("Store.add_words", 1), ("Store.add_words", 4), ("ColorEmbedder.embed", 2), ("Store.compact", 0)]:
+        process = job(folder, tmp_path / "db", *moment, top_words=5)
+        process.communicate(timeout=60)
+        assert process.returncode == -9, moment
+        for setting in store.settings():
+            ids, vectors = store.read(setting)
+            assert ids == before[setting.name][0]
+            np.testing.assert_array_equal(vectors, before[setting.name][1])
+    idle = ColorEmbedder()
+    report = embed(store, source, idle, replace(REQUEST, top_words=5))
+    assert [(each.already_there, each.words_added, each.failed) for each in report.settings] == [(IMAGES, 0, 1)] * 4
+    assert idle.images == 0
+
+    undisturbed = Store(tmp_path / "undisturbed")
+    embed(undisturbed, source, ColorEmbedder(), replace(REQUEST, top_words=5))
+    for setting in store.settings():
+        assert store.words(setting) == undisturbed.words(setting)
 
 
 def test_killed_at_random_moments(folder: Path, tmp_path: Path) -> None:

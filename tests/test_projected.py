@@ -1,6 +1,7 @@
 """InDiReCT and CLAY on stored CLIP vectors: the maps applied to CLIP's own vectors, and no image looked at twice."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings import aspect_texts
 from conditional_image_embeddings.embedding_job import JobReport, embed
 from conditional_image_embeddings.errors import ConditionError, ModelError
+from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.clip import CLIP
 from conditional_image_embeddings.methods.projected import Projected
 from conditional_image_embeddings.methods.request import Request
@@ -35,9 +37,9 @@ def folder(tmp_path: Path) -> Path:
     return draw(tmp_path / "photos", 9)
 
 
-def load(model: str, method: str, **options: object) -> Projected:
+def load(model: str, method: str, **options: object) -> Any:
     options = {"words": WORDS, "components": 6, **options}
-    return cie.load(model, method=method, device="cpu", **options)  # type: ignore[return-value]
+    return cie.load(model, method=method, device="cpu", **options)
 
 
 def run(store: Store, folder: Path, embedder: Projected, conditions: tuple[str, ...] = CONDITIONS) -> JobReport:
@@ -115,6 +117,92 @@ def test_images_that_cannot_be_read_are_told_and_the_rest_is_done(model: str, fo
     report = run(Store(folder.parent / "db"), folder, load(model, "indirect"))
     assert [(each.embedded, each.failed) for each in report.settings] == [(9, 1)] * 2
     assert list(report.failures) == ["broken.png"]
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+@pytest.mark.parametrize("weights", [None, [3.0, 1.0], [0.0, 2.0]])
+def test_conditions_together_have_the_weighted_mean_of_their_cosines(
+    weights: list[float] | None, model: str, folder: Path
+) -> None:
+    images = [Image.open(path) for path in sorted(folder.iterdir())]
+    embedder = load(model, "clay")
+    embedder.fit(images)
+    vectors = embedder.encode_together(images, CONDITIONS, weights=weights)
+    shares = np.array(weights or [1, 1]) / sum(weights or [1, 1])
+    alone = [expected(model, "clay", images, condition) for condition in CONDITIONS]
+    np.testing.assert_allclose(
+        vectors, np.hstack([np.sqrt(share) * each for share, each in zip(shares, alone, strict=True)]), atol=1e-4
+    )
+    wanted = sum(share * cosines(each) for share, each in zip(shares, alone, strict=True))
+    np.testing.assert_allclose(cosines(vectors), wanted, atol=1e-4)
+    np.testing.assert_allclose(embedder.encode_together(images[2], CONDITIONS, weights=weights), vectors[2], atol=1e-5)
+
+
+def test_conditions_together_are_stored_as_one_setting(model: str, folder: Path) -> None:
+    store, options = Store(folder.parent / "db"), {"components": None}
+    together = Request(conditions=CONDITIONS, together=True)
+    images = [Image.open(path) for path in sorted(folder.iterdir())]
+    embedder = load(model, "clay", **options)
+    (report,) = embed(store, find([folder])[0], embedder, together).settings
+    assert (report.embedded, report.setting.condition) == (9, "car color + mood")
+    assert report.setting.extra["together"] == list(CONDITIONS)
+    vectors = store.read(report.setting)[1]
+    np.testing.assert_allclose(vectors, embedder.encode_together(images, CONDITIONS), atol=1e-5)
+    streamed = dict(embedder.stream(enumerate(images), together))
+    np.testing.assert_allclose(vectors, [streamed[index].vectors.squeeze() for index in range(9)], atol=1e-5)
+    (again,) = embed(store, find([folder])[0], load(model, "clay", **options), together).settings
+    assert (again.embedded, again.already_there) == (0, 9)
+    texts = embedder.embed_text(["happy"], together)
+    alone = embedder.embed_text(["happy"], Request(conditions=CONDITIONS))[0, :, 0, 0, 0]
+    components = [len(embedder.matrix(condition)) for condition in CONDITIONS]
+    side_by_side = np.concatenate([each[:k] for each, k in zip(alone, components, strict=True)])
+    np.testing.assert_allclose(texts.ravel(), side_by_side / np.sqrt(2), atol=1e-5)
+    names = {each.name for each in embedder.settings(Request(conditions=CONDITIONS), dataset="photos")}
+    named_so = load(model, "clay", words={"car color + mood": "a,b"}, **options)
+    (lookalike,) = named_so.settings(Request(conditions=("car color + mood",)), dataset="photos")
+    assert len({report.setting.name, lookalike.name, *names}) == 4
+
+
+def test_what_cannot_be_together_says_so(model: str) -> None:
+    images = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    embedder = load(model, "clay")
+    with pytest.raises(ValueError, match="call fit"):
+        embedder.encode_together(images, CONDITIONS)
+    embedder.fit(images)
+    with pytest.raises(ValueError, match="two conditions"):
+        embedder.encode_together(images, ["mood", "mood"])
+    with pytest.raises(ValueError, match="two conditions"):
+        embedder.encode_together(images, "mood")
+    with pytest.raises(ValueError, match="weight"):
+        embedder.encode_together(images, CONDITIONS, weights=[1.0])
+    with pytest.raises(ConditionError, match="no words are known"):
+        embedder.encode_together(images, ["mood", "weather"])
+    with pytest.raises(ConditionError, match="method clay"):
+        load(model, "indirect").settings(Request(conditions=CONDITIONS, together=True), dataset="d")
+    with pytest.raises(ConditionError, match="method clay"):
+        cie.load("builtin", device="cpu").settings(Request(conditions=CONDITIONS, together=True), dataset="d")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_beside_clip_it_is_the_same(method: str, model: str) -> None:
+    images = [Image.new("RGB", (80, 40), color) for color in ("red", "blue", "white")]
+    clip = cie.load(model, device="cpu", image_max_size=30)
+    alone = load(model, method, image_max_size=30)
+    shared = beside(clip, method, words=WORDS, components=6)
+    for each in (alone, shared):
+        each.fit(images)  # type: ignore[attr-defined]
+    request = Request(conditions=CONDITIONS)
+    assert shared.settings(request, dataset="d") == alone.settings(request, dataset="d")
+    np.testing.assert_array_equal(shared.encode(images, CONDITIONS), alone.encode(images, CONDITIONS))
+    assert beside(shared, "clip") is clip
+    with pytest.raises(ModelError, match="cannot use"):
+        beside(clip, "dior")
+    with pytest.raises(TypeError, match="unknown option reader"):
+        cie.load(model, method=method, reader=clip)
 
 
 def test_settings_tell_apart_words_components_and_solver(model: str) -> None:

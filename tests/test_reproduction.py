@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conditional_image_embeddings import datasets
+from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.projections import indirect
@@ -164,6 +166,36 @@ def test_what_is_missing_is_refused_first(partial: Path) -> None:
     lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
     expected = "deepfashion (not on disk) clip builtin-clip 4,000 1 4,000 0 4,000 "  # and the time it would take
     assert sum(line.startswith(expected) for line in lines) == 1
+
+
+def test_a_model_is_loaded_for_all_its_methods_and_no_two_at_a_time(
+    partial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    alive: list[weakref.ref[Any]] = []
+    whole = Checkpoint.load_model
+
+    def watched(self: Checkpoint, *arguments: Any, **options: Any) -> Any:
+        assert [each() for each in alive if each() is not None] == []
+        model = whole(self, *arguments, **options)
+        loaded.append(self.name)
+        alive.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(Checkpoint, "load_model", watched)
+    some = ("--datasets", "movie-posters", "--no-clustering", "--json")
+    for models, wanted in (
+        (("-m", "builtin", "--text-encoder", "minilm"), ["builtin"]),
+        (("-m", "builtin-clip"), ["builtin-clip"]),
+        (MODELS, ["builtin", "builtin-clip", "builtin"]),  # all is found to be there before anything is embedded
+    ):
+        done = reproduce(partial, *models, *some)
+        assert done.exit_code == 0, done.output
+        assert loaded == wanted
+        loaded.clear()
+        alive.clear()
+    methods = dict.fromkeys(row["method"] for row in json.loads(done.stdout))
+    assert list(methods) == ["dior", "generative", "indirect", "clay", "clip"]
 
 
 def of_one_label(root: Path) -> None:

@@ -1,7 +1,8 @@
 """Images -> embedder -> store: the job behind `cie embed`, which goes on where a killed one stopped.
 
 An image is embedded only under what it lacks, its row in `images` is committed before its vectors, and a batch of rows
-is committed whole. So whatever moment a job is killed at, the same job again finds exactly what is missing.
+is committed whole. So whatever moment a job is killed at, the same job again finds exactly what is missing. Where words
+are asked for, a vector that was stored without them lacks them: they are added to its row, and it stays as it is.
 
 A file whose size, time or place changed since it was embedded is hashed; if its content changed, its vectors are
 removed from every setting of its source and made anew. Rows of a Parquet or Lance file are not checked so.
@@ -41,20 +42,23 @@ COMMIT_ROWS = 4096
 COMMIT_BYTES = 2**26
 CHECKED_TOGETHER = 500
 
-Pattern = tuple[bool, ...]  # for each setting of the job: whether an image lacks it
+Pattern = tuple[int, ...]  # for each setting of the job: what an image lacks of it
+NOTHING, WORDS, VECTOR = range(3)  # who lacks the vector lacks its words too
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingReport:
-    """What a job did for one setting, in images. `failed` lack it still, because they cannot be read.
+    """What a job did for one setting, in images. `failed` lack it (or its words) still: they cannot be read.
 
-    `empty_answers` is of the generative method: of those embedded, how many the model answered with nothing.
+    `words_added` is of those already there: how many got the words that they had been stored without. `empty_answers`
+    is of the generative method: of those embedded, how many the model answered with nothing.
     """
 
     setting: Setting
     embedded: int
     already_there: int
     failed: int
+    words_added: int = 0
     empty_answers: int = 0
 
 
@@ -80,8 +84,9 @@ def embed(
     """Embed a source's images under each setting of the request that the store lacks, and commit them.
 
     With nothing to do, the embedder is asked for its settings only. Memory does not grow with the images, but for 16
-    bytes an image, and 8 more a setting, that are there already. Images that cannot be read are reported, listed in
-    the table `failures` (which has those of the last job over the source), and tried again by the next job.
+    bytes an image, and 8 more a setting (16 with words), that are there already. Images that cannot be read are
+    reported, listed in the table `failures` (which has those of the last job over the source), and tried again by the
+    next job.
 
     Args:
         store: Where the vectors go.
@@ -138,9 +143,9 @@ def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Req
         stale = [not np.array_equal(store.ids(setting), there) for setting in settings]
         if any(stale) and len(there):
             embedder.fit_vectors(vectors for _, vectors in store.scan(base.setting))
-        for setting, is_stale in zip(settings, stale, strict=True):
+        for setting, each, is_stale in zip(settings, request.by_condition(), stale, strict=True):
             if is_stale:
-                parts = ((ids, embedder.project(part, setting.condition)) for ids, part in store.scan(base.setting))
+                parts = ((ids, embedder.under(part, each)[:, 0, 0, 0, 0]) for ids, part in store.scan(base.setting))
                 store.replace_vectors(setting, parts)
             done = len(there)
             reports.append(
@@ -175,6 +180,7 @@ class _Job:
         self._failed: Counter[Pattern] = Counter()
         self._empty: Counter[str] = Counter()  # by setting
         self._there: list[NDArray[np.int64]] = []
+        self._done = self._there  # with the words, if they are asked for
         self._known: NDArray[np.int64] = np.empty(0, np.int64)
 
     def check_changes(self) -> None:
@@ -202,18 +208,21 @@ class _Job:
     def count(self) -> None:
         """Find which settings each image lacks: how many images there are of each such pattern."""
         first = {setting.name: index for index, setting in reversed(list(enumerate(self.settings)))}
-        self._there = [self.store.ids(setting) for setting in self.settings]
+        self._there = self._done = [self.store.ids(setting) for setting in self.settings]
+        if self.request.top_words and self.embedder.has_words:
+            self._done = [self.store.ids(setting, with_words=True) for setting in self.settings]
         # Two layers may be one setting (-1 and the last): its vectors are stored once.
         self._repeated = [first[setting.name] != index for index, setting in enumerate(self.settings)]
         self._known = self.store.places(self.source.dataset, self.where)[0]
         self.patterns = Counter(self._lacks(image_id) for image_id, _ in listing(self.source))
 
     def run(self, pattern: Pattern, bar: Any, batch_size: int | None, workers: int | None) -> None:
-        """Embed the images that lack exactly these settings, under these only."""
+        """Embed the images that lack exactly this, under these settings only."""
         lacking = np.array(pattern).reshape(self.request.shape)
-        request, kept = self.request.only(lacking)
+        request, kept = self.request.only(lacking != NOTHING)
         settings: Any = np.array(self.settings, object).reshape(lacking.shape)[np.ix_(*kept)]
-        places = [(settings[axes], axes) for axes in zip(*np.nonzero(lacking[np.ix_(*kept)]), strict=True)]
+        lacking = lacking[np.ix_(*kept)]
+        places = [(settings[axes], axes, lacking[axes] == VECTOR) for axes in zip(*np.nonzero(lacking), strict=True)]
         reader = _Reader(self.embedder.image_max_size)
         pending = (
             (image_id, (image_id, image))
@@ -237,9 +246,9 @@ class _Job:
         finally:
             rows.commit()  # also what was made before Ctrl-C or an error
 
-    def _count_empty(self, places: Sequence[tuple[Setting, tuple[int, ...]]], embedded: Embedded) -> None:
+    def _count_empty(self, places: "Sequence[_Place]", embedded: Embedded) -> None:
         if embedded.words is not None:
-            for setting, (condition, prompt_type, *_) in places:
+            for setting, (condition, prompt_type, *_), _ in places:
                 if setting.method == "generative" and embedded.words[condition][prompt_type][0][0] == "":
                     self._empty[setting.name] += 1
 
@@ -247,9 +256,10 @@ class _Job:
         return [
             SettingReport(
                 setting=setting,
-                embedded=sum(number for pattern, number in self._embedded.items() if pattern[index]),
-                already_there=sum(number for pattern, number in self.patterns.items() if not pattern[index]),
-                failed=sum(number for pattern, number in self._failed.items() if pattern[index]),
+                embedded=_sum(self._embedded, index, VECTOR),
+                already_there=_sum(self.patterns, index, NOTHING, WORDS),
+                failed=_sum(self._failed, index, WORDS, VECTOR),
+                words_added=_sum(self._embedded, index, WORDS),
                 empty_answers=self._empty[setting.name],
             )
             for index, setting in enumerate(self.settings)
@@ -258,20 +268,23 @@ class _Job:
 
     def is_known(self, image_id: str) -> bool:
         """Whether `images` had the image before this job."""
-        return _index(self._known, hash(image_id)) is not None
+        return _has(self._known, hash(image_id))
 
     def _lacks(self, image_id: str) -> Pattern:
         key = hash(image_id)
         return tuple(
-            not repeated and _index(there, key) is None
-            for repeated, there in zip(self._repeated, self._there, strict=True)
+            NOTHING if repeated or _has(done, key) else WORDS if _has(there, key) else VECTOR
+            for repeated, there, done in zip(self._repeated, self._there, self._done, strict=True)
         )
+
+
+_Place = tuple[Setting, tuple[int, ...], bool]  # where a vector goes, which of an image's, whether it is not there yet
 
 
 class _Rows:
     """Rows that wait for their commit."""
 
-    def __init__(self, job: _Job, places: Sequence[tuple[Setting, tuple[int, ...]]]) -> None:
+    def __init__(self, job: _Job, places: "Sequence[_Place]") -> None:
         self._job, self._places = job, places
         self._clear()
 
@@ -301,9 +314,12 @@ class _Rows:
             job.store.add_images(job.source.dataset, job.where, new)
         image_ids = [record.image_id for record in records]
         stacked: Any = np.stack(vectors)
-        for setting, axes in self._places:
+        for setting, axes, is_new in self._places:
             told = [None if each is None else each[axes[0]][axes[1]] for each in words]
-            job.store.add_vectors(setting, image_ids, stacked[(slice(None), *axes)], words=told)
+            if is_new:
+                job.store.add_vectors(setting, image_ids, stacked[(slice(None), *axes)], words=told)
+            else:
+                job.store.add_words(setting, image_ids, told)
 
     def _clear(self) -> None:
         self._records: list[ImageRecord] = []
@@ -367,6 +383,15 @@ def _hash_of(path: Path) -> str | None:
 
 def _hash_of_value(given: Any, image: Image.Image) -> str:
     return hashlib.sha256(given if isinstance(given, bytes) else image.tobytes()).hexdigest()
+
+
+def _sum(images: Counter[Pattern], index: int, *lacking: int) -> int:
+    """How many images lacked one of these of the setting with this index."""
+    return sum(number for pattern, number in images.items() if pattern[index] in lacking)
+
+
+def _has(values: NDArray[np.int64], key: int) -> bool:
+    return _index(values, key) is not None
 
 
 def _index(values: NDArray[np.int64], key: int) -> int | None:

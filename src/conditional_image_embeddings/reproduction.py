@@ -4,6 +4,7 @@ What is missing (a benchmark's files, a model, a text encoder, words for an aspe
 is embedded. The job and the store are resumable, and so is this: what is there is not embedded again.
 """
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,13 @@ import numpy as np
 from . import datasets
 from .datasets import Aspect, Benchmark
 from .errors import CieError, DatasetError, EvaluationError, ReproductionError
-from .methods import METHODS, load, usable
+from .methods import METHODS, beside, load, usable
 from .methods.request import Request
 
 if TYPE_CHECKING:
     from .methods import Embedder
     from .methods.projected import Projected
+    from .settings import Setting
     from .store import Store
 
 LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table
@@ -40,7 +42,7 @@ class Work:
         model: The model, as the user named it.
         conditions: What its images are embedded under; None is "no condition".
         images: How many there are.
-        already_there: How many of the `vectors` are stored.
+        already_there: How many of the `vectors` are stored, with their words where there are to be any.
         seconds: What embedding the rest takes, extrapolated from a few images; None where nothing was measured.
     """
 
@@ -107,7 +109,8 @@ class Reproduction:
         self.ways: list[tuple[str, str]] = []
         self.missing: list[str] = []
         self._text_encoder, self._batch_size, self._loading = text_encoder, batch_size, loading
-        self._loaded: tuple[tuple[str, str], Embedder] | None = None
+        self._at_hand: str | None = None  # the model that is loaded
+        self._embedders: dict[str, Embedder] = {}  # of that model, by method
         for name in self.names:
             try:
                 self.benchmarks[name] = _scorable(datasets.get(name, datasets_dir))
@@ -116,22 +119,23 @@ class Reproduction:
         self._find_ways(tuple(dict.fromkeys(models)), methods)
 
     def plan(self, store: "Store | None", *, estimate: bool = False) -> list[Work]:
-        """Load each model once and ask it for its settings: what is to do, and in `missing` what cannot be.
+        """Load each model and ask it for its settings: what is to do, and in `missing` what cannot be.
+
+        The last one stays loaded, and `run` begins with it.
 
         Args:
             store: Where vectors may be already; None where there is no database yet.
             estimate: Whether a few images are embedded, not stored, to say how long the rest takes.
         """
-        works: list[Work] = []
+        works: dict[tuple[str, str], list[Work]] = {}
         clock = _Clock(self.benchmarks, self._batch_size) if estimate else None
-        for method, model in list(self.ways):
+        for way in self._by_model():
             try:
-                embedder = self._load(method, model)
-                works += [self._work(store, embedder, method, model, name, clock) for name in self.names]
+                works[way] = [self._work(store, *way, name, clock) for name in self.names]
             except (CieError, ValueError, OSError) as error:
-                self.ways.remove((method, model))
-                self._misses(f"{method} with {model}", error)
-        return works
+                self.ways.remove(way)
+                self._misses(" with ".join(way), error)
+        return [work for way in self.ways for work in works[way]]
 
     def require(self, *, skip_missing: bool = False) -> None:
         """Refuse to begin unless all is there; with `skip_missing`, unless anything is.
@@ -157,16 +161,15 @@ class Reproduction:
         from .embedding_job import embed
         from .evaluation import evaluate_settings
 
-        rows: list[dict[str, Any]] = []
+        rows: dict[tuple[str, str], list[dict[str, Any]]] = {way: [] for way in self.ways}
         failures: dict[str, dict[str, str]] = {}
-        for method, model in self.ways:
-            embedder = self._load(method, model)
+        for way in self._by_model():
             for name, benchmark in self.benchmarks.items():
-                request = _request(embedder, benchmark.aspects)
-                report = embed(store, benchmark, embedder, request, batch_size=self._batch_size)
+                request = _request(self._load(*way), benchmark.aspects)
+                report = embed(store, benchmark, self._load(*way), request, batch_size=self._batch_size)
                 if report.failures:
                     failures.setdefault(name, {}).update(report.failures)
-                rows += evaluate_settings(
+                rows[way] += evaluate_settings(
                     store,
                     [each.setting for each in report.settings],
                     metric=metric,
@@ -174,7 +177,7 @@ class Reproduction:
                     allow_missing=True,
                     clustering=clustering,
                 )
-        return Outcome(rows=rows, failures=failures)
+        return Outcome(rows=[row for way in self.ways for row in rows[way]], failures=failures)
 
     def _find_ways(self, models: Sequence[str], methods: Sequence[str] | None) -> None:
         find = {name: value for name, value in self._loading.items() if name != "image_max_size"}
@@ -192,19 +195,31 @@ class Reproduction:
                 kind = "image-text-to-text model" if method in {"dior", "generative"} else "dual encoder"
                 self.missing.append(f"{method}: none of the models named can be used with it; name a {kind} (-m)")
 
-    def _load(self, method: str, model: str) -> "Embedder":
-        """The embedder; only the last one is kept, because two large models need not fit beside each other."""
-        if self._loaded is None or self._loaded[0] != (method, model):
-            self._loaded = None
-            options = {} if method == "pixels" else dict(self._loading)
-            if method == "generative" and self._text_encoder:
-                options["text_encoder"] = self._text_encoder
-            self._loaded = ((method, model), load(model, method=method, **options))
-        return self._loaded[1]
+    def _by_model(self) -> list[tuple[str, str]]:
+        """The ways model by model, the one at hand first, so that none is loaded twice on the way."""
+        models = list(dict.fromkeys(model for _, model in self.ways))
+        return sorted(self.ways, key=lambda way: (way[1] != self._at_hand, models.index(way[1])))
 
-    def _work(
-        self, store: "Store | None", embedder: "Embedder", method: str, model: str, name: str, clock: "_Clock | None"
-    ) -> Work:
+    def _load(self, method: str, model: str) -> "Embedder":
+        """The embedder; one model is kept for all its methods, because two large ones need not fit beside each other.
+
+        So nobody but this object may hold an embedder while the next model is loaded.
+        """
+        if model != self._at_hand:
+            self._embedders.clear()
+            gc.collect()  # an embedder is part of a cycle: its memory is needed now
+            self._at_hand = model
+        if method not in self._embedders:
+            own = {"text_encoder": self._text_encoder} if method == "generative" and self._text_encoder else {}
+            loading = {} if method == "pixels" else self._loading
+            other = next(iter(self._embedders.values()), None)
+            self._embedders[method] = (
+                beside(other, method, **own) if other else load(model, method=method, **loading, **own)
+            )
+        return self._embedders[method]
+
+    def _work(self, store: "Store | None", method: str, model: str, name: str, clock: "_Clock | None") -> Work:
+        embedder = self._load(method, model)
         benchmark = self.benchmarks.get(name)
         known = datasets.description(name)
         request = _request(embedder, benchmark.aspects if benchmark else known.of_paper)
@@ -214,7 +229,8 @@ class Reproduction:
 
         def there(of: "Embedder", asked: Request) -> list[int]:
             """How many images are embedded under all of the settings, and under each."""
-            stored = [_stored(store, setting) for setting in of.settings(asked, dataset=known.name)]
+            words = asked.top_words > 0
+            stored = [_stored(store, setting, words) for setting in of.settings(asked, dataset=known.name)]
             if ids is None:
                 counts = [min(len(each), images) for each in stored]
                 return [min(counts), *counts]
@@ -308,8 +324,8 @@ def _request(embedder: "Embedder", aspects: Sequence[Aspect]) -> Request:
     return Request(conditions=embedder.takes([aspect.condition for aspect in aspects]), top_words=words)
 
 
-def _stored(store: "Store | None", setting: Any) -> Any:
-    return np.empty(0, np.int64) if store is None else store.ids(setting)
+def _stored(store: "Store | None", setting: "Setting", words: bool) -> Any:
+    return np.empty(0, np.int64) if store is None else store.ids(setting, with_words=words)
 
 
 def _scorable(benchmark: Benchmark) -> Benchmark:

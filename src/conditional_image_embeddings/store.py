@@ -203,13 +203,16 @@ class Store:
         finally:
             lock.release()
 
-    def ids(self, setting: Setting) -> NDArray[np.int64]:
-        """`hash` of the id of each image that has its vector, sorted: 8 bytes an image, for this process only."""
+    def ids(self, setting: Setting, *, with_words: bool = False) -> NDArray[np.int64]:
+        """`hash` of the id of each image that has its vector, sorted: 8 bytes an image, for this process only.
+
+        `with_words`: of each whose vector has its words too.
+        """
         table = self._setting_table(setting)
         if table is None:
             return np.empty(0, np.int64)
         with self._explained("read", setting.name):
-            batches = _scan(table, ["image_id"])
+            batches = _scan(table, ["image_id"], where="words IS NOT NULL" if with_words else None)
             hashes = [np.fromiter(map(hash, batch.column(0).to_pylist()), np.int64) for batch in batches]
         return np.sort(np.concatenate([np.empty(0, np.int64), *hashes]))
 
@@ -270,6 +273,15 @@ class Store:
             elif (stored := table.schema.field("vector").type.list_size) != dimensions:
                 raise StoreError(f"{setting.name} has vectors of {stored} dimensions, not of {dimensions}")
             table.add(pa.Table.from_batches([_rows(schema, image_ids, vectors, words)]))
+
+    def add_words(
+        self, setting: Setting, image_ids: Sequence[str], words: Sequence[Sequence[tuple[str, float]] | None]
+    ) -> None:
+        """Commit the words that explain vectors which are there already; the vectors stay as they are."""
+        columns = [pa.array(image_ids, pa.string()), _words_column(words)]
+        with self._explained("written", setting.name):
+            merge = self._db.open_table(setting.name).merge_insert(["image_id"])
+            merge.when_matched_update_all().execute(pa.Table.from_arrays(columns, names=["image_id", "words"]))
 
     def replace_vectors(self, setting: Setting, parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]]) -> None:
         """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part."""
@@ -394,17 +406,18 @@ def _rows(
     vectors: NDArray[np.float32],
     words: Sequence[Sequence[tuple[str, float]] | None] | None,
 ) -> pa.RecordBatch:
-    told = [
-        None if each is None else [{"word": word, "probability": p} for word, p in each]
-        for each in words or [None] * len(vectors)
-    ]
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
     columns = [
         pa.array(image_ids, pa.string()),
         pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-        pa.array(told, WORDS),
+        _words_column(words or [None] * len(vectors)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _words_column(words: Sequence[Sequence[tuple[str, float]] | None]) -> pa.Array:
+    told = [None if each is None else [{"word": word, "probability": p} for word, p in each] for each in words]
+    return pa.array(told, WORDS)
 
 
 def _scan(table: Any, columns: list[str], where: str | None = None) -> Any:

@@ -1,7 +1,8 @@
 """The words stored with vectors: which words explain each image, and how often each is the first."""
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .conditions import checked_condition
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from .store import Store
 
 EMPTY = "(nothing)"
+
+logger = logging.getLogger(__name__)
 
 
 def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict[str, Any]]:
@@ -26,7 +29,8 @@ def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict
         words are left out.
 
     Raises:
-        StoreError: no setting of the condition, none with words, or several that differ in their words.
+        StoreError: no setting of the condition, none with words, or several that differ in their words; for words that
+            can still be stored the message says how. (A warning does where some images have theirs.)
     """
     name = checked_condition(condition)
     wanted = (name or "").casefold()
@@ -36,32 +40,42 @@ def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict
         raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {some(there, 20)}")
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     names: dict[tuple[Any, ...], str] = {}
+    without: dict[str, int] = {}  # by setting: images whose words can still be stored
     for setting in settings:
         # Layers and tokens of one reading tell the same words.
         key = (setting.dataset, setting.source, setting.method, setting.model, setting.revision, setting.prompt_type)
         if key in found:
             continue
+        stored = store.words(setting)
+        if setting.method == "dior" and "refined" not in setting.extra and None in stored.values():
+            without[setting.name] = list(stored.values()).count(None)
         rows = [
             {
                 "image_id": image_id,
                 "condition": setting.condition,
                 "words": [{"word": word, "probability": probability} for word, probability in words],
             }
-            for image_id, words in sorted(store.words(setting).items())
+            for image_id, words in sorted(stored.items())
             if words
         ]
         if rows:
             found[key], names[key] = rows, setting.name
     if not found:
-        raise StoreError(
-            f"no words are stored under {name!r}: embed into a new database with method dior or generative "
-            "(and not with --top-words 0)"
-        )
+        how = _command(without) if without else "embed with method dior or generative"
+        raise StoreError(f"no words are stored under {name!r}: {how}")
     if len(found) > 1:
         raise StoreError(
             f"several settings tell words under {name!r}; choose with --setting: {some(list(names.values()))}"
         )
-    return next(iter(found.values()))
+    ((key, rows),) = found.items()
+    if names[key] in without:
+        lacking = without[names[key]]
+        logger.warning("%d of %d images have no words yet: %s", lacking, lacking + len(rows), _command([names[key]]))
+    return rows
+
+
+def _command(names: Iterable[str]) -> str:
+    return f"run the `cie embed` that made {some(list(names), 3)} again, with --top-words 5 (its vectors stay)"
 
 
 def histogram(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:

@@ -52,6 +52,7 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
             "embedded": each.embedded,
             "already_there": each.already_there,
             "failed": each.failed,
+            **({"words_added": each.words_added} if each.setting.method == "dior" else {}),
             **({"empty_answers": each.empty_answers} if each.setting.method == "generative" else {}),
         }
         for report in reports
@@ -62,8 +63,9 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
     else:
         for row in rows:
             line = "{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row)
-            empty = row.get("empty_answers")
-            click.echo(f"{line}, {empty} answers empty" if empty else line)
+            for what, said in (("words_added", "words added to {}"), ("empty_answers", "{} answers empty")):
+                line += f", {said.format(row[what])}" if row.get(what) else ""
+            click.echo(line)
     if list_failures({image_id: reason for report in reports for image_id, reason in report.failures.items()}):
         sys.exit(EXIT_SOME_IMAGES_FAILED)
 

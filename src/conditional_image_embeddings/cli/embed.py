@@ -68,6 +68,7 @@ LAYER_POOLINGS = ("mean", "concat")
     metavar="[CONDITION=]WORDS",
     help="indirect, clay: what varies in a condition, as red,blue,... or a file with a word a line.",
 )
+@click.option("--together", is_flag=True, help="clay: one vector of all conditions given; each counts the same.")
 @click.option("--components", type=click.IntRange(min=1), help="indirect, clay: dimensions of the vectors.")
 @click.option("--solver", type=click.Choice(["adam", "svd"]), help="indirect: as the paper, or in closed form.")
 @click.option(
@@ -103,6 +104,7 @@ def embed(
     top_words: int,
     max_new_tokens: int,
     word_lists: tuple[str, ...],
+    together: bool,
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
@@ -127,8 +129,11 @@ def embed(
         from ..machine import no_model_given
 
         raise click.UsageError(no_model_given())
+    if together and (method != "clay" or len(conditions) < 2 or no_condition):
+        raise click.UsageError("--together takes --method clay, two conditions (-c) or more, and no --no-condition")
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
+        together=together,
         prompt_types=prompt_types,
         average_prompts=average_prompts,
         layers=layers,

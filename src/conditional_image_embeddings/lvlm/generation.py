@@ -5,6 +5,7 @@ their own, so that nothing is padded between a prompt and what follows it, whate
 """
 
 import copy
+import hashlib
 import inspect
 import math
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -29,16 +31,34 @@ Row = tuple[int, int]  # image, prompt
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen: the most probable one, or drawn at a temperature."""
+    """How a token is chosen: the most probable one, or drawn, where a temperature above 0 is given.
+
+    What is drawn depends on the image's content, the prompt, the token's place in the answer and the seed alone: not on
+    the batch, nor on the device.
+    """
 
     max_new_tokens: int = 16
-    do_sample: bool = False
     temperature: float = 0.0
+    seed: int = 0
 
-    def choose(self, logits: Tensor) -> Tensor:
-        if not self.do_sample or self.temperature <= 0:
+    def key(self, prepared: Prepared, prompt: int) -> int:
+        """Of the random numbers for one prompt of an image: 128 bits."""
+        digest = hashlib.blake2b(f"{self.seed} ".encode() + prepared.content, digest_size=16)
+        digest.update(prepared.ids[prompt].numpy().tobytes())
+        return int.from_bytes(digest.digest(), "little")
+
+    def choose(self, logits: Tensor, keys: Sequence[int], step: int) -> Tensor:
+        """The token behind each row of logits (rows, vocabulary), as the answers' `step`-th.
+
+        Drawn by the Gumbel-max trick: unlike a walk along summed probabilities, it is moved by rounding as little as
+        the probabilities are.
+        """
+        if self.temperature <= 0:
             return logits.argmax(-1)
-        return torch.multinomial((logits.float() / self.temperature).softmax(-1), 1)[:, 0]
+        # A counter far from the next step's; float64, because float32's exponentials are zero once in 2^23.
+        streams = [np.random.Generator(np.random.Philox(key=key, counter=step << 64)) for key in keys]
+        waits = torch.from_numpy(np.stack([stream.standard_exponential(logits.shape[-1]) for stream in streams]))
+        return (logits.float() / self.temperature - waits.log().float().to(logits.device)).argmax(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +121,8 @@ def answers(
     """The answer to each prompt of each image, image by image."""
     given: dict[Row, Answer] = {}
     for group in read(lvlm, batch, [], share=share):
-        given |= zip(group.rows, _continue(lvlm, group, layers, sampling), strict=True)
+        keys = [sampling.key(batch[image], k) for image, k in group.rows]
+        given |= zip(group.rows, _continue(lvlm, group, layers, sampling, keys), strict=True)
     return [given[row] for row in _rows(batch)]
 
 
@@ -145,9 +166,9 @@ def _rows(batch: Sequence[Prepared]) -> list[Row]:
     return [(image, k) for image, prepared in enumerate(batch) for k in range(len(prepared.prompts))]
 
 
-def _continue(lvlm: LVLM, group: Read, layers: Sequence[int], sampling: Sampling) -> list[Answer]:
+def _continue(lvlm: LVLM, group: Read, layers: Sequence[int], sampling: Sampling, keys: Sequence[int]) -> list[Answer]:
     """The answers to a group's prompts."""
-    inputs, logits, chosen = group.inputs, group.logits, sampling.choose(group.logits)
+    inputs, logits, chosen = group.inputs, group.logits, sampling.choose(group.logits, keys, 0)
     ends = end_tokens(lvlm)
     alive = list(range(len(group.rows)))
     tokens: list[list[int]] = [[] for _ in group.rows]
@@ -165,7 +186,7 @@ def _continue(lvlm: LVLM, group: Read, layers: Sequence[int], sampling: Sampling
         inputs = _next_inputs(inputs, chosen)
         with captured(lvlm, layers, _last_token, stop=last) as picked:
             logits, _ = _last(lvlm, inputs, group.cache, [])
-            chosen = sampling.choose(logits)
+            chosen = sampling.choose(logits, keys, step + 1)
         if layers:
             state = torch.stack([picked[layer] for layer in layers], dim=1)
             for row in alive:

@@ -28,6 +28,7 @@ class Prepared:
         image: What the vision tower takes; first axis as the processor made it.
         prefix: Tokens that all K prompts share at their start; at least one short of the shortest.
         image_end: Tokens up to and with the last one that stands for the image.
+        content: A digest of the image's pixels, where answers are drawn.
     """
 
     prompts: tuple[Inputs, ...]
@@ -35,6 +36,7 @@ class Prepared:
     image: dict[str, Tensor]
     prefix: int
     image_end: int
+    content: bytes = b""
 
     @property
     def ids(self) -> list[Tensor]:

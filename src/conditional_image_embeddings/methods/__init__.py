@@ -58,9 +58,25 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     _check_options(options, find | {*_OF_LVLMS, "text_encoder", "words", "components", "solver", "seed"})
     checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
     chosen = _class_for(checkpoint, method)
-    _check_options(options, _parameters(chosen), also=find)
+    _check_options(options, _parameters(chosen) - {"reader"}, also=find)
     embedder: Embedder = chosen(checkpoint, **options)
     return embedder
+
+
+def beside(embedder: "Embedder", method: str, **options: Any) -> "Embedder":
+    """Another method with the model of an embedder, which is not loaded again.
+
+    Args:
+        embedder: What `load` gave.
+        method: One of those that the model is `usable` with.
+        options: The method's own; what concerns the model (`device`, `image_max_size`, ...) is the embedder's.
+    """
+    reader: Any = embedder.reader
+    if reader.method == method:
+        return embedder.reader
+    chosen = _class_for(reader.checkpoint, method)
+    another: Embedder = chosen(reader.checkpoint, reader=reader, **options)
+    return another
 
 
 def usable(model: str, **options: Any) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ The prompt ends with an open quotation mark; the last token's state in the last 
 Any image-text-to-text model of transformers will do, without training.
 """
 
+import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -59,6 +61,7 @@ class DIOR(Embedder):
     conditional = True
     has_prompts = True
     has_hidden_states = True
+    has_words = True
 
     def __init__(
         self,
@@ -91,6 +94,9 @@ class DIOR(Embedder):
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
         prepared = self._prompt_maker(request.conditions, request.prompt_types)(image)
+        if request.drawing:
+            pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes())
+            prepared = replace(prepared, content=pixels.digest())
         for length in prepared.lengths:
             for token in request.tokens:
                 if not -length <= token < length:
@@ -184,7 +190,7 @@ class DIOR(Embedder):
     def sampling(self, request: Request) -> generation.Sampling:
         """How the answer's tokens are chosen."""
         new_tokens = 1 if request.embedding_source == "first_output" else request.max_new_tokens
-        return generation.Sampling(new_tokens, request.do_sample, request.temperature)
+        return generation.Sampling(new_tokens, **request.drawing)
 
     def shares(self, batch: Sequence[Prepared], tokens: Sequence[int]) -> bool:
         """Whether this batch can: some chat templates put the text before the image, some tokens wanted lie there."""
@@ -239,11 +245,12 @@ class DIOR(Embedder):
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a vector of the request, in the order of its axes."""
+        self._check(request)
         extra = dict(self.checkpoint.setting_extra)
         if request.embedding_source == "mean_output":
             extra["max_new_tokens"] = request.max_new_tokens
-        if request.embedding_source != "input_last" and request.do_sample:
-            extra["temperature"] = request.temperature
+        if request.embedding_source != "input_last":
+            extra |= request.drawing
         return [
             Setting(
                 dataset=dataset,

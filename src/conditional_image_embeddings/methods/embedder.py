@@ -34,8 +34,10 @@ class Embedder(ABC):
         conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
         base: The embedder whose vectors this one maps without looking at the images again, if it does.
+        has_together: Whether several conditions can make one vector.
         has_prompts: Whether the prompt type can be chosen.
         has_hidden_states: Whether layer, token and embedding source can be chosen.
+        has_words: Whether words are told with a vector if they are asked for.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
@@ -46,10 +48,17 @@ class Embedder(ABC):
     conditional: bool
     depth: int
     base: "Embedder | None" = None
+    has_together: bool = False
     has_prompts: bool = False
     has_hidden_states: bool = False
+    has_words: bool = False
     image_max_size: int
     budget: int
+
+    @property
+    def reader(self) -> "Embedder":
+        """The embedder that holds the model: this one, unless it stands on another."""
+        return self.base or self
 
     @abstractmethod
     def prepare(self, image: Image.Image, request: Request) -> Any:
@@ -238,6 +247,8 @@ class Embedder(ABC):
                 f"{self.method} embeds an image without a condition: leave the condition out, "
                 "or choose a method that takes one (dior)"
             )
+        if request.together and not self.has_together:
+            raise ConditionError(f"{self.method} has a vector for each condition; one of several is for method clay")
         default = Request()
         for option, called in (
             ("layers", "layer"), ("tokens", "token"), ("layer_pooling", "layer_pooling"),

@@ -36,6 +36,7 @@ class Generative(Embedder):
         share: As for `DIOR`.
         attn_implementation: As for `DIOR`.
         compile: As for `DIOR`.
+        reader: A `DIOR` of this checkpoint to stand on, whose options count then; None loads one.
 
     Raises:
         ModelError: one of the two models cannot be loaded.
@@ -56,6 +57,7 @@ class Generative(Embedder):
         share: bool = True,
         attn_implementation: str | None = None,
         compile: bool = False,  # noqa: A002 - torch's own word for it
+        reader: DIOR | None = None,
     ) -> None:
         hub = checkpoint.hub_options
         # First: it may be missing, and is found out faster than a large model is loaded.
@@ -68,7 +70,7 @@ class Generative(Embedder):
             local_files_only=hub.get("local_files_only", False),
             trust_remote_code=hub.get("trust_remote_code", False),
         )
-        self._dior = DIOR(
+        self._dior = reader or DIOR(
             checkpoint,
             image_max_size=image_max_size,
             positions=positions,
@@ -78,7 +80,12 @@ class Generative(Embedder):
         )
         self.checkpoint = checkpoint
         self.model, self.revision = self._dior.model, self._dior.revision
-        self.image_max_size, self.budget = image_max_size, self._dior.budget
+        self.image_max_size, self.budget = self._dior.image_max_size, self._dior.budget
+
+    @property
+    def reader(self) -> DIOR:
+        """The `DIOR` that it stands on."""
+        return self._dior
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
@@ -132,9 +139,8 @@ class Generative(Embedder):
             "text_encoder": self.text_encoder.name,
             "text_encoder_revision": self.text_encoder.revision,
             "max_new_tokens": request.max_new_tokens,
+            **request.drawing,
         }
-        if request.do_sample:
-            extra["temperature"] = request.temperature
         return [
             Setting(
                 dataset=dataset,

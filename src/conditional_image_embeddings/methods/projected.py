@@ -15,7 +15,7 @@ from PIL import Image
 
 from .. import aspect_texts
 from ..checkpoint import Checkpoint
-from ..conditions import checked_condition
+from ..conditions import checked_condition, checked_conditions
 from ..errors import ConditionError, ModelError
 from ..projections import clay, indirect
 from ..projections.vectors import unit
@@ -43,13 +43,18 @@ class Projected(Embedder):
     base: CLIP
 
     def __init__(
-        self, checkpoint: Checkpoint, *, words: Mapping[str, Words] | Words | None = None, image_max_size: int = 700
+        self,
+        checkpoint: Checkpoint,
+        *,
+        words: Mapping[str, Words] | Words | None = None,
+        image_max_size: int = 700,
+        reader: CLIP | None = None,
     ) -> None:
-        self.base = CLIP(checkpoint, image_max_size=image_max_size)
+        self.base = reader or CLIP(checkpoint, image_max_size=image_max_size)
         if not hasattr(self.base.dual_encoder, "get_text_features"):
             raise ModelError(f"{checkpoint.name} has no text tower: {self.method} needs a dual encoder")
         self.model, self.revision = self.base.model, self.base.revision
-        self.image_max_size, self.budget = image_max_size, self.base.budget
+        self.image_max_size, self.budget = self.base.image_max_size, self.base.budget
         self._words: dict[str, Words] = {}
         self._words_of_any: Words | None = None
         if isinstance(words, Mapping):
@@ -105,11 +110,15 @@ class Projected(Embedder):
     def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         """One vector an image and condition; maps of fewer components end in zeros."""
         vectors = np.stack([each.vectors[0, 0, 0, 0] for each in self.base.embed(batch, Request())])
-        return [Embedded(each) for each in self._under(vectors, request)]
+        return [Embedded(each) for each in self.under(vectors, request)]
 
     def embed_text(self, texts: Sequence[str], request: Request) -> Vectors:
         """Texts through the text tower and the same maps, (n, K, 1, 1, 1, k)."""
-        return self._under(self.base.embed_text(texts, Request())[:, 0, 0, 0, 0], request)
+        return self.under(self.base.embed_text(texts, Request())[:, 0, 0, 0, 0], request)
+
+    def under(self, vectors: Vectors, request: Request) -> Vectors:
+        """The base's vectors (n, d) under the request's conditions, (n, *request.shape, k)."""
+        return _arranged([self.project(vectors, condition) for condition in request.conditions], request)
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a condition."""
@@ -122,16 +131,18 @@ class Projected(Embedder):
                 method=self.method,
                 model=self.model,
                 revision=self.revision,
-                condition=condition,
+                condition=name,
                 dtype=base.dtype,
                 image_max_size=self.image_max_size,
-                extra={**base.extra, **self.choices, "texts": _digest(self.texts(self._named(condition)))},
+                extra={
+                    **base.extra,
+                    **self.choices,
+                    "texts": " + ".join(_digest(self.texts(self._named(condition))) for condition in each.conditions),
+                    **({"together": list(each.conditions)} if each.together else {}),
+                },
             )
-            for condition in request.conditions
+            for name, each in zip(request.condition_names, request.by_condition(), strict=True)
         ]
-
-    def _under(self, vectors: Vectors, request: Request) -> Vectors:
-        return _side_by_side([self.project(vectors, condition) for condition in request.conditions])
 
     def _named(self, condition: str | None) -> str:
         if condition is None:
@@ -155,6 +166,7 @@ class InDiReCT(Projected):
         solver: "adam" as the paper, or "svd", its closed form.
         seed: Of the paper's random start.
         image_max_size: As for `CLIP`.
+        reader: A `CLIP` of this checkpoint to stand on, whose options count then; None loads one.
     """
 
     method = "indirect"
@@ -168,10 +180,11 @@ class InDiReCT(Projected):
         solver: str = "adam",
         seed: int = 42,
         image_max_size: int = 700,
+        reader: CLIP | None = None,
     ) -> None:
         if solver not in indirect.SOLVERS:
             raise ValueError(f"unknown solver {solver!r}; known: {', '.join(indirect.SOLVERS)}")
-        super().__init__(checkpoint, words=words, image_max_size=image_max_size)
+        super().__init__(checkpoint, words=words, image_max_size=image_max_size, reader=reader)
         self.components, self.solver, self.seed = components, solver, seed
         self._matrices: dict[str, Vectors] = {}
 
@@ -207,9 +220,11 @@ class CLAY(Projected):
         words: As for `InDiReCT`.
         components: Of the subspace; None takes as many as the texts' variation asks for (see `projections.clay`).
         image_max_size: As for `CLIP`.
+        reader: As for `InDiReCT`.
     """
 
     method = "clay"
+    has_together = True
 
     def __init__(
         self,
@@ -218,8 +233,9 @@ class CLAY(Projected):
         words: Mapping[str, Words] | Words | None = None,
         components: int | None = None,
         image_max_size: int = 700,
+        reader: CLIP | None = None,
     ) -> None:
-        super().__init__(checkpoint, words=words, image_max_size=image_max_size)
+        super().__init__(checkpoint, words=words, image_max_size=image_max_size, reader=reader)
         self.components = components
         self._image_mean: NDArray[np.float64] | None = None
         self._maps: dict[str, Vectors] = {}
@@ -253,7 +269,41 @@ class CLAY(Projected):
         without = [
             clay.fit(self.embedded_texts(self._named(name)), components=self.components) for name in request.conditions
         ]
-        return _side_by_side([clay.project(each, vectors) for each in without])
+        return _arranged([clay.project(each, vectors) for each in without], request)
+
+    def encode_together(
+        self,
+        images: "ImageInput | Sequence[ImageInput]",
+        conditions: Sequence[str],
+        *,
+        weights: Sequence[float] | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> Vectors:
+        """Embed images under several conditions at once: the cosine is the weighted mean of the conditions' cosines.
+
+        Args:
+            images: As `encode`'s.
+            conditions: Two or more.
+            weights: What each condition counts, 0 or more; None: all the same.
+            batch_size: As `encode`'s.
+            show_progress_bar: As `encode`'s.
+
+        Returns:
+            float32 (n, the sum of the conditions' components), of unit length unless a condition sees nothing in the
+            image; a single image drops the first axis.
+
+        Raises:
+            ValueError: fewer than two conditions, weights that do not fit, or the images' mean is not known yet.
+            ImageError: an image cannot be read.
+        """
+        request = Request(conditions=checked_conditions(conditions), together=True)
+        self._check(request)
+        maps = [self.matrix(self._named(condition)) for condition in request.conditions]
+        clay.combine([each[:1] for each in maps], weights)  # weights that do not fit are refused before the work
+        vectors = np.atleast_2d(self.base.encode(images, batch_size=batch_size, show_progress_bar=show_progress_bar))
+        combined = clay.combine([indirect.project(each, vectors) for each in maps], weights)
+        return combined[0] if is_one_image(images) else combined
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -261,8 +311,13 @@ class CLAY(Projected):
         return {"components": self.components, "fitted_on": "the collection"}
 
 
-def _side_by_side(mapped: Sequence[Vectors]) -> Vectors:
-    """Vectors (n, k) of each condition as (n, K, 1, 1, 1, k): shorter ones end in zeros, which changes no cosine."""
+def _arranged(mapped: Sequence[Vectors], request: Request) -> Vectors:
+    """Vectors (n, k) of each condition as (n, K, 1, 1, 1, k): shorter ones end in zeros, which changes no cosine.
+
+    Together they are one, (n, 1, 1, 1, 1, the sum of the k).
+    """
+    if request.together:
+        return clay.combine(mapped)[:, None, None, None, None]
     longest = max(each.shape[1] for each in mapped)
     filled = [np.pad(each, ((0, 0), (0, longest - each.shape[1]))) for each in mapped]
     return np.stack(filled, axis=1)[:, :, None, None, None]

@@ -83,6 +83,7 @@ class Remembered:
         first = next(iter(known.values()))
         self.model = first.model
         self.image_max_size = first.image_max_size
+        self.has_words = first.method == "dior"
         self._known, self._load = known, load
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:

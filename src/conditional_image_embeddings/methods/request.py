@@ -20,17 +20,23 @@ class Request:
 
     Attributes:
         conditions: None among them is "no condition".
+        together: One vector of all conditions instead of a vector for each.
         prompt_types: Some of the paper's seven.
         tokens: Indices into the prompt's real tokens.
         layers: Indices into the hidden states.
         average_prompts: The mean over the prompt types instead of a vector for each.
         layer_pooling: "mean" or "concat": one vector from all layers, each scaled to unit length before.
         embedding_source: "input_last", "first_output" or "mean_output".
+        max_new_tokens: Of an answer, at most.
+        do_sample: Draw an answer's tokens instead of taking the most probable ones, at a `temperature` above 0.
+        temperature: What logits are divided by before drawing.
+        seed: Of the draws, which depend on it, the image's content and the prompt alone.
         top_words: How many words are told with each vector, at most.
         least_probability: Words whose first token is less probable than this are not told.
     """
 
     conditions: tuple[str | None, ...] = (None,)
+    together: bool = False
     prompt_types: tuple[str, ...] = ("describe",)
     tokens: tuple[int, ...] = (-1,)
     layers: tuple[int, ...] = (-1,)
@@ -40,11 +46,14 @@ class Request:
     max_new_tokens: int = 16
     do_sample: bool = False
     temperature: float = 0.0
+    seed: int = 0
     top_words: int = 0
     least_probability: float = 0.01
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", checked_conditions(self.conditions))
+        if self.together and len(set(self.conditions)) < 2:
+            raise ValueError("together takes two conditions or more")
         for prompt_type in self.prompt_types:
             prompt(None, prompt_type)  # an unknown one is refused before any image is read
         if not (self.prompt_types and self.tokens and self.layers):
@@ -66,11 +75,21 @@ class Request:
     def shape(self) -> tuple[int, int, int, int]:
         """Vectors an image: conditions, prompt types, tokens, layers; averaged or pooled axes have length 1."""
         return (
-            len(self.conditions),
+            1 if self.together else len(self.conditions),
             1 if self.average_prompts else len(self.prompt_types),
             len(self.tokens),
             1 if self.layer_pooling else len(self.layers),
         )
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What settings say of drawn answers; nothing where they are not drawn."""
+        return {"temperature": self.temperature, "seed": self.seed} if self.do_sample and self.temperature > 0 else {}
+
+    @property
+    def condition_names(self) -> tuple[str | None, ...]:
+        """The conditions as settings call them; together they are `car color + car model`."""
+        return (" + ".join(map(str, self.conditions)),) if self.together else self.conditions
 
     @property
     def prompt_names(self) -> tuple[str, ...]:
@@ -92,6 +111,10 @@ class Request:
             layers=tuple(dict.fromkeys(self.layers)),
         )
 
+    def by_condition(self) -> list["Request"]:
+        """A request for each index of the first axis."""
+        return [self] if self.together else [replace(self, conditions=(condition,)) for condition in self.conditions]
+
     def only(self, wanted: NDArray[np.bool_]) -> tuple["Request", tuple[NDArray[np.intp], ...]]:
         """The smallest request that covers the wanted vectors, and which indices of each axis it keeps.
 
@@ -101,7 +124,9 @@ class Request:
         kept = tuple(
             np.flatnonzero(wanted.any(axis=tuple(other for other in range(4) if other != axis))) for axis in range(4)
         )
-        smaller: dict[str, Any] = {"conditions": tuple(self.conditions[index] for index in kept[0])}
+        smaller: dict[str, Any] = {}
+        if not self.together:
+            smaller["conditions"] = tuple(self.conditions[index] for index in kept[0])
         if not self.average_prompts:
             smaller["prompt_types"] = tuple(self.prompt_types[index] for index in kept[1])
         smaller["tokens"] = tuple(self.tokens[index] for index in kept[2])

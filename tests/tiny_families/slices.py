@@ -223,3 +223,24 @@ def deepseek_ocr2() -> Built:
     )
     images = tf.DeepseekOcr2ImageProcessor(size={"height": 1024, "width": 1024}, crop_to_patches=False)
     return config, tf.DeepseekOcr2Processor(images, tok, tok.chat_template)
+
+
+@family
+def pp_chart2table() -> Built:
+    """Its processor expands nothing: the chat template holds every token of the image."""
+    tok = tokenizer("<img>" + "<imgpad>" * 16 + "</img>", {"image_token": "<imgpad>", "a": "<img>", "b": "</img>"})
+    config = tf.PPChart2TableConfig(
+        text_config=text(tok, model_type="qwen2"),
+        vision_config={
+            **VISION,
+            "image_size": 256,
+            "output_channels": 16,
+            "patch_size": 16,
+            "mlp_dim": 48,
+            "window_size": 8,
+            "global_attn_indexes": [],
+        },
+        image_token_index=token_id(tok, "<imgpad>"),
+    )
+    images = tf.PPChart2TableImageProcessor(size={"height": 256, "width": 256})
+    return config, tf.PPChart2TableProcessor(images, tok, chat_template=tok.chat_template)

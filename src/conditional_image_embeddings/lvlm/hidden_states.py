@@ -5,10 +5,11 @@ The head never runs, layers above the highest one wanted never run, and no hidde
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .loading import LVLM
 
@@ -58,9 +59,29 @@ def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callabl
 def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
     if layer == 0:
         return lvlm.layers[0].register_forward_pre_hook(
-            lambda _, args, kwargs: keep(0, args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            lambda _, args, kwargs: keep(0, _merged(lvlm, args[0] if args else kwargs["hidden_states"])),
+            with_kwargs=True,
         )
-    module = lvlm.decoder if layer == len(lvlm.layers) else lvlm.layers[layer - 1]
-    return module.register_forward_hook(
-        lambda _, __, output: keep(layer, output if isinstance(output, Tensor) else output[0])
-    )
+    if layer == len(lvlm.layers):
+        module, runs, turn = lvlm.decoder, 1, 0
+    else:  # the same layer may run several times: see `LVLM.layers`
+        order = list(lvlm.layers)
+        module = order[layer - 1]
+        runs, turn = order.count(module), order[: layer - 1].count(module)
+    calls = count()
+
+    def after(_: nn.Module, __: Any, output: Any) -> None:
+        if next(calls) % runs == turn:
+            keep(layer, _merged(lvlm, output if isinstance(output, Tensor) else output[0]))
+
+    return module.register_forward_hook(after)
+
+
+def _merged(lvlm: LVLM, hidden: Tensor) -> Tensor:
+    """One state a token, (rows, tokens, d), where layers hand on several streams: AltUp's active one, or their mean."""
+    config: Any = lvlm.decoder.config
+    if hidden.ndim == 4 and hasattr(config, "altup_active_idx"):  # (streams, rows, tokens, d)
+        return hidden.select(0, config.altup_active_idx)
+    if hidden.shape[2:].numel() == config.hidden_size:
+        return hidden
+    return hidden.reshape(*hidden.shape[:2], hidden.shape[2:].numel() // config.hidden_size, config.hidden_size).mean(2)  # hyper-connections

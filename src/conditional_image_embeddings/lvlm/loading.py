@@ -24,7 +24,8 @@ class LVLM:
         model: The whole model; its head runs only where words are wanted.
         processor: Text and image to model inputs.
         decoder: The language model without its head.
-        layers: The decoder's layers; `hidden_states[k]` is the output of `layers[k - 1]`.
+        layers: The decoder's layers in the order in which they run, one that runs several times there as often;
+            `hidden_states[k]` is the output of `layers[k - 1]`.
         image_token: The placeholder that a prompt holds for the image.
         image_token_id: The token that stands for a piece of the image.
     """
@@ -119,7 +120,7 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         processor=processor,
         tokenizer=tokenizer,
         decoder=decoder,
-        layers=layers,
+        layers=_in_order(model, decoder, layers),
         image_token=image_token,
         image_token_id=image_token_id,
         cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
@@ -138,6 +139,20 @@ def _decoder(name: str, model: Any) -> tuple[nn.Module, nn.ModuleList]:
                 if isinstance(child, nn.ModuleList) and len(child) == count:
                     return module, child
     raise ModelError(f"{name}: no list of {count} decoder layers found in {type(decoder).__name__}")
+
+
+def _in_order(model: Any, decoder: nn.Module, layers: nn.ModuleList) -> nn.ModuleList:
+    """The layers as they run: where transformers counts more of them than there are, some run again."""
+    config: Any = decoder.config
+    if getattr(config, "total_num_hidden_layers", len(layers)) == len(layers):
+        return layers
+    order: list[nn.Module] = []
+    handles = [layer.register_forward_pre_hook(lambda module, _: order.append(module)) for layer in layers]
+    with torch.inference_mode():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    for handle in handles:
+        handle.remove()
+    return nn.ModuleList(order)
 
 
 def _image_token(name: str, config: Any, processor: Any, tokenizer: Any) -> tuple[int, str]:

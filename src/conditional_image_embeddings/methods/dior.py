@@ -79,7 +79,7 @@ class DIOR(Embedder):
         self.depth = len(self.lvlm.layers)
         self.choice = self_check.choose(self.lvlm, share=share, flat_positions=positions == "flat")
         if compile:
-            for layer in self.lvlm.layers:
+            for layer in set(self.lvlm.layers):
                 layer.forward = torch.compile(layer.forward, dynamic=True)  # hooks stay outside of what is compiled
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         self._prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)

@@ -412,3 +412,49 @@ def muse_spark() -> Built:
     return config, tf.MuseSparkProcessor(
         images, tf.MuseGlimmerVideoProcessor(), tok, tf.MuseSparkFeatureExtractor(), tok.chat_template
     )
+
+
+@family
+def nemotron_h_omni() -> Built:
+    """Each layer is one of attention, a carried state (Mamba 2) or an MLP."""
+    named = {
+        **IMAGE,
+        "video_token": "<video>",
+        "audio_token": "<so_embedding>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+    }
+    tok = tokenizer("<image>", named)
+    config = tf.NemotronH_Omni_Reasoning_V3_Config(
+        text_config=text(
+            tok,
+            model_type="nemotron_h",
+            head_dim=8,
+            layers_block_type=["linear_attention", "full_attention", "moe", "mlp"],
+            ssm_state_size=8,
+            mamba_num_heads=4,
+            mamba_head_dim=8,
+            n_groups=2,
+            chunk_size=8,
+            n_routed_experts=4,
+            moe_intermediate_size=32,
+            moe_shared_expert_intermediate_size=32,
+        ),
+        vision_config={
+            **{key: value for key, value in FREE_SIZE.items() if key != "intermediate_size"},
+            "model_type": "radio",
+            "image_size": 56,
+            "max_img_size": 224,
+            "video_temporal_patch_size": 2,
+        },
+        audio_config=None,
+        vision_hidden_size=32,
+        projector_hidden_size=48,
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        audio_token_id=tok.audio_token_id,
+    )
+    images = tf.NemotronH_Omni_Reasoning_V3ImageProcessor(patch_size=14, min_num_patches=4, max_num_patches=64)
+    return config, tf.NemotronH_Omni_Reasoning_V3Processor(
+        images, tf.NemotronH_Omni_Reasoning_V3VideoProcessor(), tok, tf.ParakeetFeatureExtractor(), tok.chat_template
+    )

@@ -263,3 +263,56 @@ def hy_v4_vl() -> Built:
     )
     images = tf.HYV4VLImageProcessor(patch_size=14, size=PIXELS)
     return config, tf.HYV4VLProcessor(images, tok, tf.HYV4VLVideoProcessor(), tok.chat_template)
+
+
+@family
+def dots3_note() -> Built:
+    """An indexer picks the keys of some layers, a window those of others."""
+    named = {
+        "image_token": "<|imgpad|>",
+        "video_token": "<|video_pad|>",
+        "audio_token": "<|audio_comp_pad|>",
+    }
+    tok = tokenizer("<|imgpad|>", named)
+    sliding = {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 16}
+    heads = {"head_dim": 16, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    config = tf.Dots3NoteConfig(
+        text_config=text(
+            tok,
+            head_dim=16,
+            index_topk=8,
+            index_head_dim=16,
+            index_n_heads=2,
+            layer_types=["indexed_attention", "sliding_attention"] * 2,
+            sliding_window=8,
+            shared_experts_intermediate_size=32,
+            **{f"swa_{key}": value for key, value in {**sliding, **heads}.items()},
+            **MLA,
+            **EXPERTS,
+        ),
+        vision_config={
+            **FREE_SIZE,
+            "moe_intermediate_size": 32,
+            "mlp_layer_types": ["dense", "sparse"],
+            "num_local_experts": 4,
+            "adapter_in_dim": 32,
+            "adapter_out_dim": HIDDEN,
+        },
+        audio_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "downsample_hidden_size": 8,
+            "feature_size": 16,
+            "adapter_input_size": 16,
+            "adapter_out_dim": HIDDEN,
+        },
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        audio_token_id=tok.audio_token_id,
+    )
+    images = tf.Qwen2VLImageProcessor(size=PIXELS, temporal_patch_size=1)
+    return config, tf.Dots3NoteProcessor(
+        images, tok, tf.Qwen3VLVideoProcessor(), tf.Dots3NoteFeatureExtractor(), tok.chat_template
+    )

@@ -244,3 +244,33 @@ def pp_chart2table() -> Built:
     )
     images = tf.PPChart2TableImageProcessor(size={"height": 256, "width": 256})
     return config, tf.PPChart2TableProcessor(images, tok, chat_template=tok.chat_template)
+
+
+@family
+def unlimited_ocr() -> Built:
+    """A window behind the prompt: what is read first stays in sight."""
+    tok = tokenizer("<image>", IMAGE)
+    sam = {
+        **VISION,
+        "image_size": 64,
+        "patch_size": 4,
+        "output_channels": 16,
+        "mlp_dim": 48,
+        "window_size": 8,
+        "global_attn_indexes": [],
+        "downsample_channels": [16, 32],
+    }
+    encoder = {**VISION, "image_size": 64, "patch_size": 16}
+    config = tf.UnlimitedOcrConfig(
+        text_config=text(
+            tok,
+            mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+            sliding_window=8,
+            rope_parameters=dict(ROPE),
+            **EXPERTS,
+        ),
+        vision_config={"sam_config": sam, "encoder_config": encoder},
+        image_token_id=tok.image_token_id,
+    )
+    images = tf.UnlimitedOcrImageProcessor(size={"height": 64, "width": 64}, tile_size=48, max_patches=4)
+    return config, tf.UnlimitedOcrProcessor(images, tok, tok.chat_template, patch_size=4)

@@ -82,6 +82,7 @@ def _merged(lvlm: LVLM, hidden: Tensor) -> Tensor:
     config: Any = lvlm.decoder.config
     if hidden.ndim == 4 and hasattr(config, "altup_active_idx"):  # (streams, rows, tokens, d)
         return hidden.select(0, config.altup_active_idx)
-    if hidden.shape[2:].numel() == config.hidden_size:
-        return hidden
-    return hidden.reshape(*hidden.shape[:2], hidden.shape[2:].numel() // config.hidden_size, config.hidden_size).mean(2)  # hyper-connections
+    streams = hidden.shape[2:].numel() // config.hidden_size
+    if streams > 1:  # hyper-connections: (rows, tokens, streams, d) or (rows, tokens, streams * d)
+        return hidden.reshape(*hidden.shape[:2], streams, -1).mean(2)
+    return hidden

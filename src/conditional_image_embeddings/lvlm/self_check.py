@@ -31,6 +31,7 @@ RUNS: dict[str, Run] = {
 PADDED = {
     *("full_attention", "sliding_attention", "chunked_attention"),
     *("linear_attention", "conv", "hybrid", "hybrid_sliding"),
+    *("mlp", "moe"),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 8e-2}  # of the largest value of a hidden state
 SIZES = ((112, 80), (64, 128))  # two shapes, so that a batch is padded

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -26,7 +27,7 @@ class LVLM:
         decoder: The language model without its head.
         layers: The decoder's layers in the order in which they run, one that runs several times there as often;
             `hidden_states[k]` is the output of `layers[k - 1]`.
-        image_token: The placeholder that a prompt holds for the image.
+        image_token: The placeholder that a prompt holds for the image; empty if the processor puts it there itself.
         image_token_id: The token that stands for a piece of the image.
     """
 
@@ -54,6 +55,12 @@ class LVLM:
     def has_image_positions(self) -> bool:
         """Whether tokens have positions in several dimensions (M-RoPE), which only the model itself can compute."""
         return hasattr(self._base, "get_rope_index")
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the model runs without an image."""
+        image = inspect.signature(self.model.forward).parameters.get("pixel_values")
+        return image is None or image.default is not image.empty
 
     @property
     def _base(self) -> Any:
@@ -113,6 +120,8 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         raise ModelError(f"{name} has no processor for images and text: DIOR needs an image-text-to-text model")
     decoder, layers = _decoder(name, model)
     image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
+    if not any(getattr(one, "chat_template", None) for one in (processor, tokenizer)):
+        image_token = _placeholder(processor, image_token_id, image_token)
     parameters = inspect.signature(model.forward).parameters
     return LVLM(
         name=name,
@@ -166,3 +175,18 @@ def _image_token(name: str, config: Any, processor: Any, tokenizer: Any) -> tupl
         raise ModelError(f"{name} has no image token: DIOR needs a model that reads the image as part of its prompt")
     text = getattr(processor, "image_token", None) or tokenizer.convert_ids_to_tokens(int(token_id))
     return int(token_id), str(text)
+
+
+def _placeholder(processor: Any, token_id: int, token: str) -> str:
+    """What a prompt without a template holds for the image: nothing, where the processor adds it to what is there."""
+    blank = Image.new("RGB", (64, 64))
+
+    def expanded(text: str) -> int:
+        try:
+            ids = processor(text=[text], images=[blank], return_tensors="pt")["input_ids"]
+        except (ValueError, TypeError, LookupError, RuntimeError, StopIteration):  # text and images do not match
+            return 0
+        return int((ids == token_id).sum())
+
+    alone = expanded("a")
+    return "" if alone and alone != expanded(f"{token}a") else token

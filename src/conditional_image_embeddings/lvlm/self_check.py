@@ -122,7 +122,8 @@ def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[s
     inside = all(prepared.image_end <= prepared.prefix for prepared in batch)
     if not lvlm.layer_kinds <= PADDED:
         return []
-    if not share or not inside or _looks_ahead(lvlm, batch[0]):
+    own = any(prepared.images for prepared in batch)
+    if not share or not inside or own or _looks_ahead(lvlm, batch[0]):
         return ["plain"]
     return ["packed", "cached", "plain"] if lvlm.layer_kinds == {"full_attention"} else ["cached", "plain"]
 

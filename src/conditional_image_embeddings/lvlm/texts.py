@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..conditions import prompt
+from ..errors import ModelError
 from .batches import on_device, token_inputs
 from .hidden_states import run
 from .loading import LVLM
@@ -37,7 +38,12 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
         layers: Indices into the hidden states.
         tokens: Indices into a prompt's real tokens.
         budget: Tokens a batch.
+
+    Raises:
+        ModelError: the model takes no text without an image.
     """
+    if not lvlm.reads_texts:
+        raise ModelError(f"{lvlm.name} reads no text without an image, so texts cannot stand in for images")
     rows = [
         {"input_ids": lvlm.tokenizer(chat(lvlm, text, image=False), return_tensors="pt")["input_ids"][0]}
         for text in prompts

@@ -59,16 +59,25 @@ class Tried(NamedTuple):
     reference: torch.Tensor
 
 
-def one_stream(state: torch.Tensor, hidden_size: int) -> torch.Tensor:
-    """A token's state; of several streams (hyper-connections), their mean."""
-    return state.reshape(-1, hidden_size).mean(0)
+def last_token(model: Any, inputs: Any) -> torch.Tensor:
+    """A prompt's last token in each of transformers' hidden states, (layers + 1, d).
+
+    Of several streams their mean (hyper-connections) or the active one (AltUp, which leaves the last state out).
+    """
+    config = model.config.get_text_config()
+    with torch.no_grad():
+        outputs = model(**inputs, output_hidden_states=True)
+        states = list(getattr(outputs, "language_model_outputs", outputs).hidden_states)
+        if hasattr(config, "altup_active_idx"):
+            states = [streams[config.altup_active_idx] for streams in states]
+            states[-1] = model.model(**inputs).last_hidden_state
+    return torch.stack([hidden[0, -1].reshape(-1, config.hidden_size).mean(0) for hidden in states])
 
 
 def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Hidden states of the last token of each prompt, each from a call of its own."""
     processor = AutoProcessor.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).eval()
-    hidden_size = model.config.get_text_config().hidden_size
 
     def states(image: Image.Image, text: str) -> torch.Tensor:
         if processor.chat_template:
@@ -79,10 +88,7 @@ def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tens
             text = f"{processor.image_token}{text}"
         types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
         inputs = processor(text=[text], images=[image], return_tensors="pt", **types).to(dtype)
-        with torch.no_grad():
-            outputs = model(**inputs, output_hidden_states=True)
-        outputs = getattr(outputs, "language_model_outputs", outputs)
-        return torch.stack([one_stream(hidden[0, -1], hidden_size) for hidden in outputs.hidden_states])
+        return last_token(model, inputs)
 
     return torch.stack([torch.stack([states(image, text) for text in TEXTS]) for image in IMAGES])
 
@@ -211,12 +217,10 @@ def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
         messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
         chat = processor.chat_template and processor.apply_chat_template(messages, add_generation_prompt=True)
         ids = processor.tokenizer(chat or text, return_tensors="pt")
-        with torch.no_grad():
-            states = model(input_ids=ids["input_ids"], output_hidden_states=True).hidden_states
-        assert float((vectors[1] - states[-1][0, -1]).abs().max()) <= EXACT
+        states = last_token(model, {"input_ids": ids["input_ids"]})
+        assert float((vectors[1] - states[-1]).abs().max()) <= EXACT
         if len(states) == len(lvlm.layers) + 1:  # without an image, Mllama leaves its layers of cross attention out
-            first = one_stream(states[1][0, -1], vectors.shape[-1])
-            assert float((vectors[0] - first).abs().max()) <= EXACT
+            assert float((vectors[0] - states[1]).abs().max()) <= EXACT
 
 
 def test_sharing_where_it_is_unsound_would_be_noticed(tried):

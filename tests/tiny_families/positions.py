@@ -204,6 +204,7 @@ def glm5_next() -> Built:
             linear_head_dim=8,
             linear_num_heads=4,
             hc_mult=2,
+            hc_sinkhorn_iters=2,
             mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
             **{**latent, **EXPERTS},
         ),

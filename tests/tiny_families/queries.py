@@ -8,7 +8,7 @@ import transformers as tf
 from tiny_models import BASE_TOKENS, token_id, tokenizer
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from tiny_families.parts import HIDDEN, IMAGE, ROPE, SQUARE, VISION, Built, family, text
+from tiny_families.parts import HIDDEN, ROPE, SQUARE, VISION, Built, family, text
 
 OPT = {"word_embed_proj_dim": HIDDEN, "ffn_dim": 64, "dropout": 0.0}
 

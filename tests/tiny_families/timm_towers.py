@@ -3,7 +3,7 @@
 import transformers as tf
 from tiny_models import token_id, token_ids, tokenizer
 
-from tiny_families.parts import HIDDEN, IMAGE, ROPE, WINDOWS, Built, family, text
+from tiny_families.parts import IMAGE, ROPE, WINDOWS, Built, family, text
 
 SIDE = {"height": 64, "width": 64}
 
@@ -45,7 +45,7 @@ def perception_lm() -> Built:
 
 @family
 def gemma3n() -> Built:
-    """Several streams a token (AltUp), embeddings for every layer, and last layers that reuse earlier keys and values."""
+    """Several streams a token (AltUp); the last layers reuse the keys and values of earlier ones."""
     named = {
         "image_token": "<image_soft_token>",
         "boi_token": "<start_of_image>",

@@ -95,6 +95,7 @@ FAMILIES = (
     Family("emu3", "Emu3", "emu3", "packed"),
     Family("blip_2", "BLIP-2", "blip-2", "plain", "its forward wants the image in every pass"),
     Family("instructblip", "InstructBLIP", "instructblip", "plain", "the image is read under the prompt"),
+    Family("idefics", "IDEFICS", "idefics", "plain", "its forward wants the image in every pass"),
     Family("fuyu", "Fuyu", "fuyu", "packed"),
     Family("apertus1p5", "Apertus 1.5", "apertus1p5", "packed"),
     Family("mistral3", "Mistral Small 3", "mistral3", "packed"),

@@ -57,12 +57,6 @@ class LVLM:
         return hasattr(self._base, "get_rope_index")
 
     @property
-    def reads_texts(self) -> bool:
-        """Whether the model runs without an image."""
-        image = inspect.signature(self.model.forward).parameters.get("pixel_values")
-        return image is None or image.default is not image.empty
-
-    @property
     def _base(self) -> Any:
         return getattr(self.model, "model", self.model)
 
@@ -112,7 +106,7 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         )
     options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     model = checkpoint.load_model(AutoModelForImageTextToText, **options)
-    if getattr(model.config, "is_encoder_decoder", False):
+    if any(getattr(config, "is_encoder_decoder", False) for config in (model.config, model.config.get_text_config())):
         raise ModelError(f"{name} is an encoder-decoder: the image is not in its prompt, so DIOR has no token to embed")
     processor = checkpoint.load_processor()
     tokenizer = getattr(processor, "tokenizer", None)
@@ -147,7 +141,7 @@ def _decoder(name: str, model: Any) -> tuple[nn.Module, nn.ModuleList]:
             for child in module.children():
                 if isinstance(child, nn.ModuleList) and len(child) == count:
                     return module, child
-    raise ModelError(f"{name}: no list of {count} decoder layers found in {type(decoder).__name__}")
+    raise ModelError(f"{name}: {type(decoder).__name__} is no decoder with layers in a row, which is what DIOR reads")
 
 
 def _in_order(model: Any, decoder: nn.Module, layers: nn.ModuleList) -> nn.ModuleList:

@@ -109,6 +109,10 @@ class PromptMaker:
         types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
         outputs = processor(text=[text], images=[image], padding=False, return_tensors="pt", **types)
         ids = outputs["input_ids"]
+        if len(ids) != 1:  # ShieldGemma 2 asks questions of its own
+            raise ModelError(
+                f"{self.lvlm.name}: its processor makes {len(ids)} prompts of one text, not that text's own"
+            )
         tokens, image_inputs = {}, {}
         for key, value in outputs.items():
             if isinstance(value, Tensor) and value.shape[:2] == ids.shape:

@@ -42,8 +42,6 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
     Raises:
         ModelError: the model takes no text without an image.
     """
-    if not lvlm.reads_texts:
-        raise ModelError(f"{lvlm.name} reads no text without an image, so texts cannot stand in for images")
     rows = [
         {"input_ids": lvlm.tokenizer(chat(lvlm, text, image=False), return_tensors="pt")["input_ids"][0]}
         for text in prompts
@@ -60,11 +58,14 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
             [[token % len(row["input_ids"]) for token in tokens] for row in part], device=lvlm.device
         )
         every = torch.arange(len(part), device=lvlm.device)[:, None].expand_as(columns)
-        found = run(
-            lvlm,
-            inputs,
-            layers,
-            lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
-        )
+        try:
+            found = run(
+                lvlm,
+                inputs,
+                layers,
+                lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
+            )
+        except (TypeError, ValueError) as error:  # each family says in its own way that it wants an image
+            raise ModelError(f"{lvlm.name} reads no text without an image: {error}") from error
         states |= zip(chosen, found.reshape(len(part), len(tokens), *found.shape[1:]), strict=True)
     return torch.stack([states[row] for row in range(len(rows))])

@@ -13,9 +13,9 @@ from tiny_families.parts import HIDDEN, ROPE, SQUARE, VISION, Built, family, tex
 OPT = {"word_embed_proj_dim": HIDDEN, "ffn_dim": 64, "dropout": 0.0}
 
 
-def queried(config_class: Any, tok: Any, **qformer: Any) -> Any:
+def queried(config_class: Any, tok: Any, language_model: Any = None) -> Any:
     return config_class(
-        text_config=tf.OPTConfig(**text(tok), **OPT),
+        text_config=language_model or tf.OPTConfig(**text(tok), **OPT),
         vision_config=dict(VISION),
         qformer_config={
             "hidden_size": 32,
@@ -23,7 +23,6 @@ def queried(config_class: Any, tok: Any, **qformer: Any) -> Any:
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "vocab_size": len(tok),
-            **qformer,
         },
         num_query_tokens=4,
         image_token_index=token_id(tok, "<image>"),

@@ -165,6 +165,8 @@ def _image_token(name: str, config: Any, processor: Any, tokenizer: Any) -> tupl
         token_id = getattr(config, "image_token_index", None)
     if token_id is None:
         token_id = getattr(processor, "image_token_id", None)
+    if token_id is None and isinstance(token := getattr(processor, "image_token", None), str):
+        token_id = tokenizer.convert_tokens_to_ids(token)
     if token_id is None:
         raise ModelError(f"{name} has no image token: DIOR needs a model that reads the image as part of its prompt")
     text = getattr(processor, "image_token", None) or tokenizer.convert_ids_to_tokens(int(token_id))

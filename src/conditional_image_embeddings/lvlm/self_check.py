@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checkpoint import one_line
 from ..conditions import prompt
 from . import cached, packed, plain
 from .hidden_states import run
@@ -87,7 +88,8 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False) -> C
     """The fastest of the ways of running the model that agrees with one plain pass an image and prompt."""
     layers = sorted({0, len(lvlm.layers) // 2, len(lvlm.layers)})
     maker = PromptMaker(lvlm, TEXTS, flat_positions=flat_positions)
-    batch = [maker(_image(*size)) for size in SIZES]
+    with one_line(lvlm.name, "given an image and a text"):
+        batch = [maker(_image(*size)) for size in SIZES]
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():

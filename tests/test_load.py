@@ -46,7 +46,10 @@ def test_the_config_decides_the_method(lvlm: Path, tmp_path: Path) -> None:
 
 
 def test_what_was_saved_decides_where_a_family_is_both(tmp_path: Path) -> None:
-    assert cie.load(str(save_lvlm("blip_2", tmp_path))).method == "dior"
+    model = cie.load(str(save_lvlm("blip_2", tmp_path)))
+    assert model.method == "dior"
+    with pytest.raises(ModelError, match="gives no words"):
+        model.words(IMAGE, "color")
 
 
 def test_models_of_other_kinds(tmp_path: Path) -> None:

@@ -390,6 +390,7 @@ def muse_spark() -> Built:
             head_dim=8,
             moe_intermediate_size=32,
             moe_hidden_size=16,
+            qk_scale_factor=1.0,
             num_local_experts=4,
             num_experts_per_tok=2,
             **{**WINDOWS, "sliding_window": 8},

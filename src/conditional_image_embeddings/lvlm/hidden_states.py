@@ -53,6 +53,9 @@ def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callabl
     """Hidden states (picked, len(layers), d) of one forward pass that goes no further than it must."""
     with captured(lvlm, layers, pick) as states:
         lvlm.model(**inputs)
+    if skipped := sorted(set(layers) - states.keys()):  # Mllama's that look at an image, where there is none
+        below = run(lvlm, inputs, [layer - 1 for layer in skipped], pick)
+        states |= zip(skipped, below.unbind(1), strict=True)
     return torch.stack([states[layer] for layer in layers], dim=1)
 
 

@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.lvlm import batches, cached, loading, packed, plain, self_check, texts
 from conditional_image_embeddings.lvlm.families import FAMILIES
 from conditional_image_embeddings.lvlm.loading import LVLM
@@ -36,6 +37,8 @@ CONDITIONS = [
     "time of day",
 ]
 TEXTS = [prompt(condition) for condition in CONDITIONS]
+PLACED = {"blip-2", "instructblip", "fuyu", "idefics"}  # their processors put the image in front of the text
+WITH_IMAGE = {"blip_2", "instructblip", "idefics"}  # they read no text without an image
 EXACT = 1e-4
 WRONG = 0.05
 
@@ -57,6 +60,21 @@ class Tried(NamedTuple):
     reference: torch.Tensor
 
 
+def last_token(model: Any, inputs: Any) -> torch.Tensor:
+    """A prompt's last token in each of transformers' hidden states, (layers + 1, d).
+
+    Of several streams their mean (hyper-connections) or the active one (AltUp, which leaves the last state out).
+    """
+    config = model.config.get_text_config()
+    with torch.no_grad():
+        outputs = model(**inputs, output_hidden_states=True)
+        states = list(getattr(outputs, "language_model_outputs", outputs).hidden_states)
+        if hasattr(config, "altup_active_idx"):
+            states = [streams[config.altup_active_idx] for streams in states]
+            states[-1] = model.model(**inputs).last_hidden_state
+    return torch.stack([hidden[0, -1].reshape(-1, config.hidden_size).mean(0) for hidden in states])
+
+
 def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Hidden states of the last token of each prompt, each from a call of its own."""
     processor = AutoProcessor.from_pretrained(directory)
@@ -67,13 +85,11 @@ def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tens
             content = [{"type": "image"}, {"type": "text", "text": text}]
             messages = [{"role": "user", "content": content}]
             text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        else:
+        elif model.config.model_type not in PLACED:
             text = f"{processor.image_token}{text}"
         types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
         inputs = processor(text=[text], images=[image], return_tensors="pt", **types).to(dtype)
-        with torch.no_grad():
-            outputs = model(**inputs, output_hidden_states=True)
-        return torch.stack([hidden[0, -1] for hidden in outputs.hidden_states])
+        return last_token(model, inputs)
 
     return torch.stack([torch.stack([states(image, text) for text in TEXTS]) for image in IMAGES])
 
@@ -170,8 +186,11 @@ def test_a_prefix_padded_on_the_wrong_side_is_noticed(key, tried, monkeypatch):
     assert wrong(tried(key), cached.embed) > WRONG
 
 
-# Inkling 2 takes no positions from outside: its layers count how far back a key is.
-@pytest.mark.parametrize("key", [key for key in (*CACHED, *PACKED) if key != "inkling2"])
+# These take no positions from outside: their layers count how far back a key is, or have none.
+WITHOUT_POSITIONS = {"inkling2", "inkling2_loop", "inkling_mm_model", "nemotron_h_omni"}
+
+
+@pytest.mark.parametrize("key", [key for key in (*CACHED, *PACKED) if key not in WITHOUT_POSITIONS])
 def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
     def shifted(rows: list[torch.Tensor], left: bool = False) -> torch.Tensor:
         return batches.position_ids(rows, left=left) + (0 if left else 2)
@@ -185,7 +204,11 @@ def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
     """Without an image, on every family: prompts of different lengths, each against a plain call of transformers."""
     directory, lvlm, choice, _ = tried(family.key)
     prompts = [text_prompt("red", "car color"), text_prompt("a much longer text, of the weather", None)]
-    layers = [1, len(lvlm.layers)]
+    layers = [1, 2, len(lvlm.layers)]
+    if family.key in WITH_IMAGE:
+        with pytest.raises(ModelError, match="no text without an image"):
+            texts.embed(lvlm, prompts, layers, [-1], 1)
+        return
     with torch.inference_mode():
         got = texts.embed(lvlm, prompts, layers, [-1], 2048 if choice.shares else 1)[:, 0]
     assert float((got[0] - got[1]).abs().max()) > WRONG
@@ -195,11 +218,10 @@ def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
         messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
         chat = processor.chat_template and processor.apply_chat_template(messages, add_generation_prompt=True)
         ids = processor.tokenizer(chat or text, return_tensors="pt")
-        with torch.no_grad():
-            states = model(input_ids=ids["input_ids"], output_hidden_states=True).hidden_states
-        assert float((vectors[1] - states[-1][0, -1]).abs().max()) <= EXACT
-        if len(states) == len(lvlm.layers) + 1:  # without an image, Mllama leaves its layers of cross attention out
-            assert float((vectors[0] - states[1][0, -1]).abs().max()) <= EXACT
+        states = last_token(model, {"input_ids": ids["input_ids"]})
+        if len(states) < len(lvlm.layers) + 1:  # without an image, Mllama leaves its layers of cross attention out
+            states = states[[0, 1, 1, 2, -1]]
+        assert float((vectors - states[layers]).abs().max()) <= EXACT
 
 
 def test_sharing_where_it_is_unsound_would_be_noticed(tried):

@@ -10,7 +10,10 @@ import tiny_dual_encoders
 import torch
 import transformers as tf
 from PIL import Image
+from tiny_families.parts import SQUARE, VISION, text
+from tiny_families.queries import queried
 from tiny_models import save as save_lvlm
+from tiny_models import tokenizer
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.errors import ModelError
@@ -42,11 +45,46 @@ def test_the_config_decides_the_method(lvlm: Path, tmp_path: Path) -> None:
     assert cie.load("pixels").method == "pixels"
 
 
+def test_what_was_saved_decides_where_a_family_is_both(tmp_path: Path) -> None:
+    model = cie.load(str(save_lvlm("blip_2", tmp_path)))
+    assert model.method == "dior"
+    with pytest.raises(ModelError, match="gives no words"):
+        model.words(IMAGE, "color")
+
+
 def test_models_of_other_kinds(tmp_path: Path) -> None:
     tf.LlamaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path / "lm")
     assert "llama model: neither" in refused(tmp_path / "lm")
     tf.ViTConfig().save_pretrained(tmp_path / "vit")
     assert "vit model: neither" in refused(tmp_path / "vit")
+
+
+def saved(directory: Path, config: tf.PreTrainedConfig, processor: tf.ProcessorMixin) -> Path:
+    tf.AutoModelForImageTextToText.from_config(config).save_pretrained(directory)
+    processor.save_pretrained(directory)
+    return directory
+
+
+def test_generators_whose_image_is_not_in_the_prompt(tmp_path: Path) -> None:
+    tok = tokenizer("<image>", {"placeholder": "<image>"}, chat=False)
+    images = tf.BlipImageProcessor(size=SQUARE)
+    sizes = {"hidden_size": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_hidden_layers": 1, "num_heads": 2}
+    pix2struct = tf.Pix2StructConfig(text_config={**sizes, "vocab_size": len(tok)}, vision_config=sizes)
+    processor = tf.Pix2StructProcessor(tf.Pix2StructImageProcessor(), tok)
+    assert "is an encoder-decoder" in refused(saved(tmp_path / "pix2struct", pix2struct, processor))
+    t5 = tf.T5Config(vocab_size=len(tok), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    instructblip = queried(tf.InstructBlipConfig, tok, t5)
+    processor = tf.InstructBlipProcessor(images, tok, tok, num_query_tokens=4)
+    assert "is an encoder-decoder" in refused(saved(tmp_path / "instructblip", instructblip, processor))
+    blip = tf.BlipConfig(text_config={**text(tok), "encoder_hidden_size": 32}, vision_config=dict(VISION))
+    assert "has no image token" in refused(saved(tmp_path / "blip", blip, tf.BlipProcessor(images, tok)))
+
+
+def test_a_processor_that_asks_its_own_questions(tmp_path: Path) -> None:
+    gemma3 = save_lvlm("gemma3", tmp_path)
+    own = tf.AutoProcessor.from_pretrained(gemma3)
+    tf.ShieldGemma2Processor(own.image_processor, own.tokenizer, own.chat_template).save_pretrained(gemma3)
+    assert "cannot be given an image and a text" in refused(gemma3)
 
 
 def test_models_that_are_not_there(tmp_path: Path, lvlm: Path) -> None:

@@ -322,3 +322,140 @@ def inkling2() -> Built:
         image_token_id=tok.image_token_id,
     )
     return config, tf.Inkling2Processor(tf.Inkling2ImageProcessor(), tok, tok.chat_template)
+
+
+@family
+def inkling2_loop() -> Built:
+    """Some layers run several times over."""
+    config, processor = inkling2()
+    looped = {
+        key: value for key, value in config.text_config.to_dict().items() if key not in {"model_type", "architectures"}
+    }
+    loop = {"loop_layer_index_start": 2, "loop_layer_index_end": 4, "loop_num_passes": 2, "loop_gate_rank": 4}
+    return tf.Inkling2LoopConfig(
+        text_config={**looped, **loop, "n_layers_per_attn_res_block": 2},
+        vision_config=config.vision_config.to_dict(),
+        image_token_id=config.image_token_id,
+    ), processor
+
+
+@family
+def inkling_mm_model() -> Built:
+    named = {**IMAGE, "audio_token": "<audio>", "a": "<|content_image|>", "b": "<|content_audio_input|>"}
+    tok = tokenizer("<|content_image|><image>", named)
+    config = tf.InklingConfig(
+        text_config=text(
+            tok,
+            unpadded_vocab_size=len(tok),
+            head_dim=8,
+            swa_num_attention_heads=4,
+            swa_num_key_value_heads=2,
+            swa_head_dim=8,
+            sliding_window_size=8,
+            d_rel=4,
+            rel_extent=16,
+            layer_types=["hybrid_sliding", "hybrid"] * 2,
+            mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+            logits_mup_width_multiplier=1.0,
+            **EXPERTS,
+        ),
+        vision_config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+        audio_config={"n_mel_bins": 4, "mel_vocab_size": 8},
+        image_token_id=tok.image_token_id,
+        audio_token_id=tok.audio_token_id,
+        image_bos_token_id=token_id(tok, "<|content_image|>"),
+        audio_bos_token_id=token_id(tok, "<|content_audio_input|>"),
+    )
+    return config, tf.InklingProcessor(tf.InklingFeatureExtractor(), tf.InklingImageProcessor(), tok, tok.chat_template)
+
+
+@family
+def muse_spark() -> Built:
+    named = {
+        "image_token": "<|patch|>",
+        "image_start_token": "<|image_start|>",
+        "image_end_token": "<|image_end|>",
+        "video_token": "<|video|>",
+        "video_sep_token": "<|vid_frame_separator|>",
+        "video_start_token": "<|vid_start|>",
+        "video_end_token": "<|vid_end|>",
+        "audio_token": "<|audio|>",
+        "audio_start_token": "<|soft_audio_start|>",
+        "audio_end_token": "<|soft_audio_end|>",
+    }
+    tok = tokenizer("<|patch|>", named)
+    config = tf.MuseSparkConfig(
+        text_config=text(
+            tok,
+            head_dim=8,
+            moe_intermediate_size=32,
+            moe_hidden_size=16,
+            qk_scale_factor=1.0,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            **{**WINDOWS, "sliding_window": 8},
+        ),
+        vision_config={**FREE_SIZE, "pos_emb_height": 8, "pos_emb_width": 8},
+        audio_config={
+            "patch_sizes": [4],
+            "hidden_sizes": [16],
+            "depths": [1],
+            "num_hidden_layers": 1,
+            "out_hidden_size": HIDDEN,
+        },
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        audio_token_id=tok.audio_token_id,
+        out_hidden_size=4 * HIDDEN,
+        projector_hidden_size=48,
+    )
+    images = tf.MuseGlimmerImageProcessor(max_image_tokens=16)
+    return config, tf.MuseSparkProcessor(
+        images, tf.MuseGlimmerVideoProcessor(), tok, tf.MuseSparkFeatureExtractor(), tok.chat_template
+    )
+
+
+@family
+def nemotron_h_omni() -> Built:
+    """Each layer is one of attention, a carried state (Mamba 2) or an MLP."""
+    named = {
+        **IMAGE,
+        "video_token": "<video>",
+        "audio_token": "<so_embedding>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+    }
+    tok = tokenizer("<image>", named)
+    config = tf.NemotronH_Omni_Reasoning_V3_Config(
+        text_config=text(
+            tok,
+            model_type="nemotron_h",
+            head_dim=8,
+            layers_block_type=["linear_attention", "full_attention", "moe", "mlp"],
+            ssm_state_size=8,
+            mamba_num_heads=4,
+            mamba_head_dim=8,
+            n_groups=2,
+            chunk_size=8,
+            n_routed_experts=4,
+            moe_intermediate_size=32,
+            moe_shared_expert_intermediate_size=32,
+        ),
+        vision_config={
+            **{key: value for key, value in FREE_SIZE.items() if key != "intermediate_size"},
+            "model_type": "radio",
+            "image_size": 56,
+            "max_img_size": 224,
+            "video_temporal_patch_size": 2,
+        },
+        audio_config=None,
+        vision_hidden_size=32,
+        projector_hidden_size=48,
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        audio_token_id=tok.audio_token_id,
+    )
+    images = tf.NemotronH_Omni_Reasoning_V3ImageProcessor(patch_size=14, min_num_patches=4, max_num_patches=64)
+    return config, tf.NemotronH_Omni_Reasoning_V3Processor(
+        images, tf.NemotronH_Omni_Reasoning_V3VideoProcessor(), tok, tf.ParakeetFeatureExtractor(), tok.chat_template
+    )

@@ -5,7 +5,7 @@ from typing import Any
 import transformers as tf
 from tiny_models import token_ids, tokenizer
 
-from tiny_families.parts import GLM, HIDDEN, MROPE, PIXELS, QWEN, Built, family, text
+from tiny_families.parts import EXPERTS, FREE_SIZE, GLM, HIDDEN, MLA, MROPE, PIXELS, QWEN, ROPE, Built, family, text
 
 
 def qwen_tokenizer() -> Any:
@@ -171,3 +171,149 @@ def qwen3_omni_moe_thinker() -> Built:
         vision_start_token_id=tok.vision_start_token_id,
     )
     return config, qwen_processor(tf.Qwen3VLProcessor, tf.Qwen3VLVideoProcessor, tok)
+
+
+@family
+def cosmos3_omni() -> Built:
+    return qwen3_vl(tf.Cosmos3OmniConfig)
+
+
+@family
+def glmga() -> Built:
+    config, processor = glm46v()
+    text_config, vision_config = config.text_config.to_dict(), config.vision_config.to_dict()
+    tok = processor.tokenizer
+    config = tf.GlmgaConfig(text_config=text_config, vision_config=vision_config, **token_ids(tok, GLM))
+    images = tf.GlmgaImageProcessor(size=PIXELS)
+    return config, tf.Glm46VProcessor(images, tok, tf.GlmgaVideoProcessor(), tok.chat_template)
+
+
+@family
+def glm5_next() -> Built:
+    """Layers that carry a state beside layers in which an indexer picks the keys."""
+    tok = tokenizer("<|begin_of_image|><|image|><|end_of_image|>", GLM)
+    latent = {**MLA, "qk_rope_head_dim": 0, "num_key_value_heads": 4}
+    config = tf.Glm5NextConfig(
+        text_config=text(
+            tok,
+            layer_types=["linear_attention", "indexed_attention"] * 2,
+            index_topk=8,
+            index_kpool=4,
+            index_head_dim=16,
+            index_n_heads=2,
+            linear_head_dim=8,
+            linear_num_heads=4,
+            hc_mult=2,
+            hc_sinkhorn_iters=2,
+            mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+            **{**latent, **EXPERTS},
+        ),
+        vision_config=qwen_vision(image_size=56, projection_intermediate_size=48),
+        **token_ids(tok, GLM),
+    )
+    images = tf.Glm5NextImageProcessor(min_image_tokens=1, max_image_tokens=24)
+    return config, tf.Glm5NextProcessor(images, tok, tf.Glm5NextVideoProcessor(), tok.chat_template)
+
+
+@family
+def qwen4_exp() -> Built:
+    tok = qwen_tokenizer()
+    linear = {"key_head_dim": 8, "value_head_dim": 8, "num_key_heads": 2, "num_value_heads": 4}
+    config = tf.Qwen4ExpConfig(
+        text_config=text(
+            tok,
+            head_dim=8,
+            rope_parameters={**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
+            layer_types=["linear_attention", "indexed_attention"] * 2,
+            moe_intermediate_size=32,
+            shared_expert_intermediate_size=32,
+            num_experts=4,
+            num_experts_per_tok=2,
+            hc_count=2,
+            hc_lowrank=8,
+            indexer_n_heads=2,
+            indexer_kv_heads=1,
+            indexer_head_dim=8,
+            indexer_budget=8,
+            indexer_compress_ratio=4,
+            **{f"linear_{key}": value for key, value in linear.items()},
+        ),
+        vision_config=qwen_vision(num_position_embeddings=64),
+        **token_ids(tok, QWEN),
+    )
+    return config, qwen_processor(tf.Qwen3VLProcessor, tf.Qwen3VLVideoProcessor, tok)
+
+
+@family
+def hy_v4_vl() -> Built:
+    tok = qwen_tokenizer()
+    config = tf.HYV4VLConfig(
+        text_config=text(
+            tok,
+            index_topk=8,
+            index_head_dim=16,
+            index_n_heads=2,
+            hc_mult=2,
+            rope_parameters={**ROPE, "mrope_section": [2, 1, 1]},
+            **MLA,
+            **EXPERTS,
+        ),
+        vision_config={**FREE_SIZE, "out_hidden_size": HIDDEN, "max_image_size": 112},
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+    )
+    images = tf.HYV4VLImageProcessor(patch_size=14, size=PIXELS)
+    return config, tf.HYV4VLProcessor(images, tok, tf.HYV4VLVideoProcessor(), tok.chat_template)
+
+
+@family
+def dots3_note() -> Built:
+    """An indexer picks the keys of some layers, a window those of others."""
+    named = {
+        "image_token": "<|imgpad|>",
+        "video_token": "<|video_pad|>",
+        "audio_token": "<|audio_comp_pad|>",
+    }
+    tok = tokenizer("<|imgpad|>", named)
+    sliding = {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 16}
+    heads = {"head_dim": 16, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    config = tf.Dots3NoteConfig(
+        text_config=text(
+            tok,
+            head_dim=16,
+            index_topk=8,
+            index_head_dim=16,
+            index_n_heads=2,
+            layer_types=["indexed_attention", "sliding_attention"] * 2,
+            sliding_window=8,
+            shared_experts_intermediate_size=32,
+            **{f"swa_{key}": value for key, value in {**sliding, **heads}.items()},
+            **MLA,
+            **EXPERTS,
+        ),
+        vision_config={
+            **FREE_SIZE,
+            "moe_intermediate_size": 32,
+            "mlp_layer_types": ["dense", "sparse"],
+            "num_local_experts": 4,
+            "adapter_in_dim": 32,
+            "adapter_out_dim": HIDDEN,
+        },
+        audio_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "downsample_hidden_size": 8,
+            "feature_size": 16,
+            "adapter_input_size": 16,
+            "adapter_out_dim": HIDDEN,
+        },
+        image_token_id=tok.image_token_id,
+        video_token_id=tok.video_token_id,
+        audio_token_id=tok.audio_token_id,
+    )
+    images = tf.Qwen2VLImageProcessor(size=PIXELS, temporal_patch_size=1)
+    return config, tf.Dots3NoteProcessor(
+        images, tok, tf.Qwen3VLVideoProcessor(), tf.Dots3NoteFeatureExtractor(), tok.chat_template
+    )

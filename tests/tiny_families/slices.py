@@ -223,3 +223,54 @@ def deepseek_ocr2() -> Built:
     )
     images = tf.DeepseekOcr2ImageProcessor(size={"height": 1024, "width": 1024}, crop_to_patches=False)
     return config, tf.DeepseekOcr2Processor(images, tok, tok.chat_template)
+
+
+@family
+def pp_chart2table() -> Built:
+    """Its processor expands nothing: the chat template holds every token of the image."""
+    tok = tokenizer("<img>" + "<imgpad>" * 16 + "</img>", {"image_token": "<imgpad>", "a": "<img>", "b": "</img>"})
+    config = tf.PPChart2TableConfig(
+        text_config=text(tok, model_type="qwen2"),
+        vision_config={
+            **VISION,
+            "image_size": 256,
+            "output_channels": 16,
+            "patch_size": 16,
+            "mlp_dim": 48,
+            "window_size": 8,
+            "global_attn_indexes": [],
+        },
+        image_token_index=token_id(tok, "<imgpad>"),
+    )
+    images = tf.PPChart2TableImageProcessor(size={"height": 256, "width": 256})
+    return config, tf.PPChart2TableProcessor(images, tok, chat_template=tok.chat_template)
+
+
+@family
+def unlimited_ocr() -> Built:
+    """A window behind the prompt: what is read first stays in sight."""
+    tok = tokenizer("<image>", IMAGE)
+    sam = {
+        **VISION,
+        "image_size": 64,
+        "patch_size": 4,
+        "output_channels": 16,
+        "mlp_dim": 48,
+        "window_size": 8,
+        "global_attn_indexes": [],
+        "downsample_channels": [16, 32],
+    }
+    encoder = {**VISION, "image_size": 64, "patch_size": 16}
+    config = tf.UnlimitedOcrConfig(
+        text_config=text(
+            tok,
+            mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+            sliding_window=8,
+            rope_parameters=dict(ROPE),
+            **EXPERTS,
+        ),
+        vision_config={"sam_config": sam, "encoder_config": encoder},
+        image_token_id=tok.image_token_id,
+    )
+    images = tf.UnlimitedOcrImageProcessor(size={"height": 64, "width": 64}, tile_size=48, max_patches=4)
+    return config, tf.UnlimitedOcrProcessor(images, tok, tok.chat_template, patch_size=4)

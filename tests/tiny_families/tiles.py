@@ -189,3 +189,17 @@ def mllama() -> Built:
     )
     images = tf.MllamaImageProcessor(size=SQUARE, max_image_tiles=4)
     return config, tf.MllamaProcessor(images, tok, chat_template=tok.chat_template)
+
+
+@family
+def idefics() -> Built:
+    """The image is not in the sequence: blocks between the layers attend to it across."""
+    tok = tokenizer("", {"placeholder": "<image>", "around": "<fake_token_around_image>"}, chat=False)
+    config = tf.IdeficsConfig(
+        **{key: value for key, value in text(tok).items() if key != "num_key_value_heads"},
+        rope_parameters=dict(ROPE),
+        vision_config={**{key: value for key, value in VISION.items() if key != "hidden_size"}, "embed_dim": 32},
+        alpha_initializer="ones",
+        cross_layer_interval=2,
+    )
+    return config, tf.IdeficsProcessor(tf.IdeficsImageProcessor(image_size=56), tok)

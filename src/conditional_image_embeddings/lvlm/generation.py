@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from ..errors import ModelError
 from .batches import spans_cache
 from .cached import prefix_end, prefix_pass, suffix_inputs
 from .hidden_states import captured
@@ -221,10 +222,16 @@ def _last(lvlm: LVLM, inputs: dict[str, Any], cache: Any, layers: Sequence[int])
     """Logits (rows, vocabulary) and states (rows, layers, d) of the last token.
 
     Through the whole model, so that scaling and capping of logits are its own.
+
+    Raises:
+        ModelError: the model wants its image again with every token, instead of going on from the cache.
     """
     options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(lvlm.model.forward).parameters else {}
     none: AbstractContextManager[dict[int, Tensor]] = nullcontext({})  # inside another's, it would catch what ends that
     with captured(lvlm, layers, _last_token, stop=False) if layers else none as states:
-        outputs = lvlm.model(**inputs, **{lvlm.cache_argument: cache}, use_cache=True, **options)
+        try:
+            outputs = lvlm.model(**inputs, **{lvlm.cache_argument: cache}, use_cache=True, **options)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{lvlm.name} does not go on from a cache, so it gives no words: {error}") from error
     logits: Tensor = outputs.logits[:, -1]
     return logits, torch.stack([states[layer] for layer in layers], dim=1) if layers else None

@@ -5,10 +5,11 @@ The head never runs, layers above the highest one wanted never run, and no hidde
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .loading import LVLM
 
@@ -52,15 +53,39 @@ def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callabl
     """Hidden states (picked, len(layers), d) of one forward pass that goes no further than it must."""
     with captured(lvlm, layers, pick) as states:
         lvlm.model(**inputs)
+    if skipped := sorted(set(layers) - states.keys()):  # Mllama's that look at an image, where there is none
+        below = run(lvlm, inputs, [layer - 1 for layer in skipped], pick)
+        states |= zip(skipped, below.unbind(1), strict=True)
     return torch.stack([states[layer] for layer in layers], dim=1)
 
 
 def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
     if layer == 0:
         return lvlm.layers[0].register_forward_pre_hook(
-            lambda _, args, kwargs: keep(0, args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            lambda _, args, kwargs: keep(0, _merged(lvlm, args[0] if args else kwargs["hidden_states"])),
+            with_kwargs=True,
         )
-    module = lvlm.decoder if layer == len(lvlm.layers) else lvlm.layers[layer - 1]
-    return module.register_forward_hook(
-        lambda _, __, output: keep(layer, output if isinstance(output, Tensor) else output[0])
-    )
+    if layer == len(lvlm.layers):
+        module, runs, turn = lvlm.decoder, 1, 0
+    else:  # the same layer may run several times: see `LVLM.layers`
+        order = list(lvlm.layers)
+        module = order[layer - 1]
+        runs, turn = order.count(module), order[: layer - 1].count(module)
+    calls = count()
+
+    def after(_: nn.Module, __: Any, output: Any) -> None:
+        if next(calls) % runs == turn:
+            keep(layer, _merged(lvlm, output if isinstance(output, Tensor) else output[0]))
+
+    return module.register_forward_hook(after)
+
+
+def _merged(lvlm: LVLM, hidden: Tensor) -> Tensor:
+    """One state a token, (rows, tokens, d), where layers hand on several streams: AltUp's active one, or their mean."""
+    config: Any = lvlm.decoder.config
+    if hidden.ndim == 4 and hasattr(config, "altup_active_idx"):  # (streams, rows, tokens, d)
+        return hidden.select(0, config.altup_active_idx)
+    streams = hidden.shape[2:].numel() // config.hidden_size
+    if streams > 1:  # hyper-connections: (rows, tokens, streams, d) or (rows, tokens, streams * d)
+        return hidden.reshape(*hidden.shape[:2], streams, -1).mean(2)
+    return hidden

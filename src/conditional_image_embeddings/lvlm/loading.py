@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -24,8 +25,9 @@ class LVLM:
         model: The whole model; its head runs only where words are wanted.
         processor: Text and image to model inputs.
         decoder: The language model without its head.
-        layers: The decoder's layers; `hidden_states[k]` is the output of `layers[k - 1]`.
-        image_token: The placeholder that a prompt holds for the image.
+        layers: The decoder's layers in the order in which they run, one that runs several times there as often;
+            `hidden_states[k]` is the output of `layers[k - 1]`.
+        image_token: The placeholder that a prompt holds for the image; empty if the processor puts it there itself.
         image_token_id: The token that stands for a piece of the image.
     """
 
@@ -81,7 +83,7 @@ class LVLM:
 
         The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
         """
-        for layer in self.layers:
+        for layer in set(self.layers):
             for part in layer.children():
                 if not hasattr(part, "layer_idx"):
                     part.compile(dynamic=True)
@@ -114,7 +116,7 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         )
     options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     model = checkpoint.load_model(AutoModelForImageTextToText, **options)
-    if getattr(model.config, "is_encoder_decoder", False):
+    if any(getattr(config, "is_encoder_decoder", False) for config in (model.config, model.config.get_text_config())):
         raise ModelError(f"{name} is an encoder-decoder: the image is not in its prompt, so DIOR has no token to embed")
     processor = checkpoint.load_processor()
     tokenizer = getattr(processor, "tokenizer", None)
@@ -122,6 +124,8 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         raise ModelError(f"{name} has no processor for images and text: DIOR needs an image-text-to-text model")
     decoder, layers = _decoder(name, model)
     image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
+    if not any(getattr(one, "chat_template", None) for one in (processor, tokenizer)):
+        image_token = _placeholder(processor, image_token_id, image_token)
     parameters = inspect.signature(model.forward).parameters
     return LVLM(
         name=name,
@@ -129,7 +133,7 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         processor=processor,
         tokenizer=tokenizer,
         decoder=decoder,
-        layers=layers,
+        layers=_in_order(model, decoder, layers),
         image_token=image_token,
         image_token_id=image_token_id,
         cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
@@ -147,7 +151,21 @@ def _decoder(name: str, model: Any) -> tuple[nn.Module, nn.ModuleList]:
             for child in module.children():
                 if isinstance(child, nn.ModuleList) and len(child) == count:
                     return module, child
-    raise ModelError(f"{name}: no list of {count} decoder layers found in {type(decoder).__name__}")
+    raise ModelError(f"{name}: {type(decoder).__name__} is no decoder with layers in a row, which is what DIOR reads")
+
+
+def _in_order(model: Any, decoder: nn.Module, layers: nn.ModuleList) -> nn.ModuleList:
+    """The layers as they run: where transformers counts more of them than there are, some run again."""
+    config: Any = decoder.config
+    if getattr(config, "total_num_hidden_layers", len(layers)) == len(layers):
+        return layers
+    order: list[nn.Module] = []
+    handles = [layer.register_forward_pre_hook(lambda module, _: order.append(module)) for layer in layers]
+    with torch.inference_mode():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    for handle in handles:
+        handle.remove()
+    return nn.ModuleList(order)
 
 
 def _image_token(name: str, config: Any, processor: Any, tokenizer: Any) -> tuple[int, str]:
@@ -157,7 +175,24 @@ def _image_token(name: str, config: Any, processor: Any, tokenizer: Any) -> tupl
         token_id = getattr(config, "image_token_index", None)
     if token_id is None:
         token_id = getattr(processor, "image_token_id", None)
+    if token_id is None and isinstance(token := getattr(processor, "image_token", None), str):
+        token_id = tokenizer.convert_tokens_to_ids(token)
     if token_id is None:
         raise ModelError(f"{name} has no image token: DIOR needs a model that reads the image as part of its prompt")
     text = getattr(processor, "image_token", None) or tokenizer.convert_ids_to_tokens(int(token_id))
     return int(token_id), str(text)
+
+
+def _placeholder(processor: Any, token_id: int, token: str) -> str:
+    """What a prompt without a template holds for the image: nothing, where the processor adds it to what is there."""
+    blank = Image.new("RGB", (64, 64))
+
+    def expanded(text: str) -> int:
+        try:
+            ids = processor(text=[text], images=[blank], return_tensors="pt")["input_ids"]
+        except (ValueError, TypeError, LookupError, RuntimeError, StopIteration):  # text and images do not match
+            return 0
+        return int((ids == token_id).sum())
+
+    alone = expanded("a")
+    return "" if alone and alone != expanded(f"{token}a") else token

@@ -26,6 +26,7 @@ class Prepared:
         prompts: K dictionaries of what each token has: `input_ids` (tokens,), token types, cross-attention mask.
         positions: K tensors (1 or 3, tokens), or None where the model counts its tokens itself.
         image: What the vision tower takes; first axis as the processor made it.
+        images: The same for each prompt, where the tower reads the prompt too (InstructBLIP): nothing can be shared.
         prefix: Tokens that all K prompts share at their start; at least one short of the shortest.
         image_end: Tokens up to and with the last one that stands for the image.
         content: A digest of the image's pixels, where answers are drawn.
@@ -37,6 +38,7 @@ class Prepared:
     prefix: int
     image_end: int
     content: bytes = b""
+    images: tuple[dict[str, Tensor], ...] | None = None
 
     @property
     def ids(self) -> list[Tensor]:
@@ -61,7 +63,12 @@ class Prepared:
         """The image under each condition by itself."""
         return [
             replace(
-                self, prompts=(prompt,), positions=self.positions and (self.positions[k],), prefix=self.lengths[k] - 1
+                self,
+                prompts=(prompt,),
+                positions=self.positions and (self.positions[k],),
+                image=self.images[k] if self.images else self.image,
+                images=None,
+                prefix=self.lengths[k] - 1,
             )
             for k, prompt in enumerate(self.prompts)
         ]
@@ -79,9 +86,13 @@ class PromptMaker:
     def __call__(self, image: Image.Image) -> Prepared:
         first, image_inputs = self._process(image, self.texts[0])
         prompts = self._spliced(first)
+        images = [image_inputs]
         if prompts is None:
-            prompts = [first, *(self._process(image, text)[0] for text in self.texts[1:])]
-            self._learn(prompts)
+            processed = [(first, image_inputs), *(self._process(image, text) for text in self.texts[1:])]
+            prompts, images = [prompt for prompt, _ in processed], [inputs for _, inputs in processed]
+            if _same(images, [image_inputs] * len(images)):
+                images = [image_inputs]
+                self._learn(prompts)
         where = (prompts[0]["input_ids"] == self.lvlm.image_token_id).nonzero()
         if not len(where):
             raise ModelError(f"{self.lvlm.name}: its prompt holds no token for the image")
@@ -91,6 +102,7 @@ class PromptMaker:
             image=image_inputs,
             prefix=common_prefix([prompt["input_ids"] for prompt in prompts]),
             image_end=int(where[-1]) + 1,
+            images=tuple(images) if len(images) > 1 else None,
         )
 
     def _process(self, image: Image.Image, text: str) -> tuple[Inputs, dict[str, Tensor]]:
@@ -99,6 +111,10 @@ class PromptMaker:
         types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
         outputs = processor(text=[text], images=[image], padding=False, return_tensors="pt", **types)
         ids = outputs["input_ids"]
+        if len(ids) != 1:  # ShieldGemma 2 asks questions of its own
+            raise ModelError(
+                f"{self.lvlm.name}: its processor makes {len(ids)} prompts of one text, not that text's own"
+            )
         tokens, image_inputs = {}, {}
         for key, value in outputs.items():
             if isinstance(value, Tensor) and value.shape[:2] == ids.shape:
@@ -117,7 +133,7 @@ class PromptMaker:
             return
         self._tails = [row[prefix:] for row in ids]
         spliced = self._spliced(prompts[0])
-        if spliced is None or not all(_equal(a, b) for a, b in zip(spliced, prompts, strict=True)):
+        if spliced is None or not _same(spliced, prompts):
             self._tails = None
 
     def _spliced(self, first: Inputs) -> list[Inputs] | None:
@@ -175,5 +191,12 @@ def _with_tail(first: Inputs, head: int, tail: Tensor) -> Inputs:
     return prompt
 
 
-def _equal(a: Inputs, b: Inputs) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+def _same(a: Any, b: Any) -> bool:
+    """Whether two processors' outputs are equal: tensors, or lists and dictionaries of them."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(*pair) for pair in zip(a, b, strict=True))
+    return bool(a == b)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checkpoint import one_line
 from ..conditions import prompt
 from . import cached, packed, plain, segments
 from .hidden_states import run
@@ -32,6 +33,7 @@ RUNS: dict[str, Run] = {
 PADDED = {
     *("full_attention", "sliding_attention", "chunked_attention"),
     *("linear_attention", "conv", "hybrid", "hybrid_sliding"),
+    *("mlp", "moe"),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 8e-2}  # of the largest value of a hidden state
 SIZES = ((112, 80), (64, 128))  # two shapes, so that a batch is padded
@@ -94,7 +96,8 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
     """
     layers = sorted({0, len(lvlm.layers) // 2, len(lvlm.layers)})
     maker = PromptMaker(lvlm, TEXTS, flat_positions=flat_positions)
-    batch = [maker(_image(*size)) for size in SIZES]
+    with one_line(lvlm.name, "given an image and a text"):
+        batch = [maker(_image(*size)) for size in SIZES]
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
@@ -144,7 +147,8 @@ def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[s
     inside = all(prepared.image_end <= prepared.prefix for prepared in batch)
     if not lvlm.layer_kinds <= PADDED:
         return []
-    if not share or not inside or _looks_ahead(lvlm, batch[0]):
+    own = any(prepared.images for prepared in batch)
+    if not share or not inside or own or _looks_ahead(lvlm, batch[0]):
         return ["plain"]
     return ["packed", "cached", "plain"] if lvlm.layer_kinds == {"full_attention"} else ["cached", "plain"]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..conditions import prompt
+from ..errors import ModelError
 from .batches import on_device, token_inputs
 from .hidden_states import run
 from .loading import LVLM
@@ -37,6 +38,9 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
         layers: Indices into the hidden states.
         tokens: Indices into a prompt's real tokens.
         budget: Tokens a batch.
+
+    Raises:
+        ModelError: the model takes no text without an image.
     """
     rows = [
         {"input_ids": lvlm.tokenizer(chat(lvlm, text, image=False), return_tensors="pt")["input_ids"][0]}
@@ -54,11 +58,14 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
             [[token % len(row["input_ids"]) for token in tokens] for row in part], device=lvlm.device
         )
         every = torch.arange(len(part), device=lvlm.device)[:, None].expand_as(columns)
-        found = run(
-            lvlm,
-            inputs,
-            layers,
-            lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
-        )
+        try:
+            found = run(
+                lvlm,
+                inputs,
+                layers,
+                lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
+            )
+        except (TypeError, ValueError) as error:  # each family says in its own way that it wants an image
+            raise ModelError(f"{lvlm.name} reads no text without an image: {error}") from error
         states |= zip(chosen, found.reshape(len(part), len(tokens), *found.shape[1:]), strict=True)
     return torch.stack([states[row] for row in range(len(rows))])

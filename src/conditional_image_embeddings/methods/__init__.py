@@ -129,10 +129,14 @@ def kinds(config: Any) -> list[str]:
         MODEL_MAPPING,
     )
 
-    if type(config) in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING:
-        return ["clip"]  # first: BLIP is in both, and answers to no chat prompt
+    generative = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING.get(type(config), None)
+    saved = getattr(config, "architectures", None) or ()
+    if type(config) in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING and (
+        generative is None or generative.__name__ not in saved  # BLIP and BLIP-2 are in both
+    ):
+        return ["clip"]
     remote = getattr(config, "auto_map", None) or {}
-    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or "AutoModelForImageTextToText" in remote:
+    if generative is not None or "AutoModelForImageTextToText" in remote:
         return ["dior"]
     # Dual encoders that transformers lists under no task, such as VisionTextDualEncoder.
     base = MODEL_MAPPING.get(type(config), None)

@@ -97,14 +97,10 @@ class CLIP(Embedder):
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """The one setting there is."""
         self._check(request)
-        setting = Setting(
-            dataset=dataset,
-            source=source,
-            method=self.method,
-            model=self.model,
-            revision=self.revision,
+        setting = self._setting(
+            dataset,
+            source,
             dtype=str(self.checkpoint.dtype).removeprefix("torch."),
-            image_max_size=self.image_max_size,
             extra=self.checkpoint.setting_extra,
         )
         return [setting]

@@ -86,6 +86,18 @@ class Embedder(ABC):
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """What a store keeps the request's vectors under: one setting a vector, in the order of the request's axes."""
 
+    def _setting(self, dataset: str, source: str | None, **own: Any) -> Setting:
+        """A setting with what every method records of itself, and what it has of its own."""
+        return Setting(
+            dataset=dataset,
+            source=source,
+            method=self.method,
+            model=self.model,
+            revision=self.revision,
+            image_max_size=self.image_max_size,
+            **own,
+        )
+
     def stream(
         self,
         images: Iterable[tuple[Key, Any]],

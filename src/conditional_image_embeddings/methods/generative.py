@@ -142,16 +142,12 @@ class Generative(Embedder):
             **request.drawing,
         }
         return [
-            Setting(
-                dataset=dataset,
-                source=source,
-                method=self.method,
-                model=self.model,
-                revision=self.revision,
+            self._setting(
+                dataset,
+                source,
                 prompt_type=prompt_type,
                 condition=condition,
                 dtype=str(self.checkpoint.dtype).removeprefix("torch."),
-                image_max_size=self.image_max_size,
                 positions=self._dior.positions,
                 extra=extra,
             )

@@ -45,11 +45,4 @@ class Pixels(Embedder):
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """The one setting there is."""
         self._check(request)
-        setting = Setting(
-            dataset=dataset,
-            source=source,
-            method=self.method,
-            model=self.model,
-            image_max_size=self.image_max_size,
-        )
-        return [setting]
+        return [self._setting(dataset, source)]

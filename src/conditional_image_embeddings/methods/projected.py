@@ -125,15 +125,11 @@ class Projected(Embedder):
         self._check(request)
         (base,) = self.base.settings(Request(), dataset=dataset, source=source)
         return [
-            Setting(
-                dataset=dataset,
-                source=source,
-                method=self.method,
-                model=self.model,
-                revision=self.revision,
+            self._setting(
+                dataset,
+                source,
                 condition=name,
                 dtype=base.dtype,
-                image_max_size=self.image_max_size,
                 extra={
                     **base.extra,
                     **self.choices,

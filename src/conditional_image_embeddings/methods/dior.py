@@ -194,7 +194,7 @@ class DIOR(Embedder):
 
     def shares(self, batch: Sequence[Prepared], tokens: Sequence[int]) -> bool:
         """Whether this batch can: some chat templates put the text before the image, some tokens wanted lie there."""
-        if not self.choice.shares:
+        if not self.choice.shares or len(batch[0].prompts) == 1:  # alone, a prompt gains nothing by a pass of its own
             return False
         outside = any(prepared.image_end > prefix_end(prepared, tokens) for prepared in batch)
         if outside and not self._told:

@@ -15,7 +15,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from ..checkpoint import Checkpoint
 from ..errors import ModelError
-from . import patches
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -127,7 +126,6 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
     image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
     if not any(getattr(one, "chat_template", None) for one in (processor, tokenizer)):
         image_token = _placeholder(processor, image_token_id, image_token)
-    patches.multiply(model)
     parameters = inspect.signature(model.forward).parameters
     return LVLM(
         name=name,

@@ -11,6 +11,7 @@ from tiny_families.parts import (
     IMAGE,
     MLA,
     MROPE,
+    MUSE,
     PIXELS,
     QWEN,
     ROPE,
@@ -238,16 +239,7 @@ def kimi_k25() -> Built:
 
 @family
 def muse_glimmer() -> Built:
-    named = {
-        "image_token": "<|patch|>",
-        "image_start_token": "<|image_start|>",
-        "image_end_token": "<|image_end|>",
-        "video_token": "<|video|>",
-        "video_sep_token": "<|vid_frame_separator|>",
-        "video_start_token": "<|vid_start|>",
-        "video_end_token": "<|vid_end|>",
-    }
-    tok = tokenizer("<|image_start|><|patch|><|image_end|>", named)
+    tok = tokenizer("<|image_start|><|patch|><|image_end|>", MUSE)
     config = tf.MuseGlimmerConfig(
         text_config=text(tok, head_dim=8, **{**WINDOWS, "sliding_window": 8}),
         vision_config={**FREE_SIZE, "pos_emb_height": 8, "pos_emb_width": 8},
@@ -372,13 +364,7 @@ def inkling_mm_model() -> Built:
 @family
 def muse_spark() -> Built:
     named = {
-        "image_token": "<|patch|>",
-        "image_start_token": "<|image_start|>",
-        "image_end_token": "<|image_end|>",
-        "video_token": "<|video|>",
-        "video_sep_token": "<|vid_frame_separator|>",
-        "video_start_token": "<|vid_start|>",
-        "video_end_token": "<|vid_end|>",
+        **MUSE,
         "audio_token": "<|audio|>",
         "audio_start_token": "<|soft_audio_start|>",
         "audio_end_token": "<|soft_audio_end|>",

@@ -37,6 +37,7 @@ VISION: dict[str, Any] = {
 FREE_SIZE = {key: value for key, value in VISION.items() if key != "image_size"}
 SIGLIP = {**VISION, "model_type": "siglip_vision_model", "vision_use_head": False}
 CLIP = {**VISION, "model_type": "clip_vision_model"}
+SAM = {**VISION, "output_channels": 16, "mlp_dim": 48, "window_size": 8, "global_attn_indexes": []}
 SQUARE = {"height": 56, "width": 56}
 WINDOWS = {"sliding_window": 12, "layer_types": ["sliding_attention", "full_attention"] * 2}
 MROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
@@ -58,6 +59,15 @@ QWEN = {
     "video_token": "<|video_pad|>",
     "vision_start_token": "<|vision_start|>",
     "vision_end_token": "<|vision_end|>",
+}
+MUSE = {
+    "image_token": "<|patch|>",
+    "image_start_token": "<|image_start|>",
+    "image_end_token": "<|image_end|>",
+    "video_token": "<|video|>",
+    "video_sep_token": "<|vid_frame_separator|>",
+    "video_start_token": "<|vid_start|>",
+    "video_end_token": "<|vid_end|>",
 }
 GLM = {
     "image_token": "<|image|>",

@@ -116,13 +116,14 @@ def glm4v_moe() -> Built:
 
 
 @family
-def glm46v() -> Built:
+def glm46v(
+    config_class: Any = tf.Glm46VConfig, images: Any = tf.Glm46VImageProcessor, videos: Any = tf.Glm46VVideoProcessor
+) -> Built:
     config, processor = glm4v()
     text_config, vision_config = config.text_config.to_dict(), config.vision_config.to_dict()
     tok = processor.tokenizer
-    config = tf.Glm46VConfig(text_config=text_config, vision_config=vision_config, **token_ids(tok, GLM))
-    images = tf.Glm46VImageProcessor(size=PIXELS)
-    return config, tf.Glm46VProcessor(images, tok, tf.Glm46VVideoProcessor(), tok.chat_template)
+    config = config_class(text_config=text_config, vision_config=vision_config, **token_ids(tok, GLM))
+    return config, tf.Glm46VProcessor(images(size=PIXELS), tok, videos(), tok.chat_template)
 
 
 @family
@@ -180,12 +181,7 @@ def cosmos3_omni() -> Built:
 
 @family
 def glmga() -> Built:
-    config, processor = glm46v()
-    text_config, vision_config = config.text_config.to_dict(), config.vision_config.to_dict()
-    tok = processor.tokenizer
-    config = tf.GlmgaConfig(text_config=text_config, vision_config=vision_config, **token_ids(tok, GLM))
-    images = tf.GlmgaImageProcessor(size=PIXELS)
-    return config, tf.Glm46VProcessor(images, tok, tf.GlmgaVideoProcessor(), tok.chat_template)
+    return glm46v(tf.GlmgaConfig, tf.GlmgaImageProcessor, tf.GlmgaVideoProcessor)
 
 
 @family

@@ -3,7 +3,7 @@
 import transformers as tf
 from tiny_models import token_id, tokenizer
 
-from tiny_families.parts import EXPERTS, HIDDEN, IMAGE, ROPE, SIGLIP, SQUARE, VISION, Built, family, text
+from tiny_families.parts import EXPERTS, HIDDEN, IMAGE, ROPE, SAM, SIGLIP, SQUARE, VISION, Built, family, text
 from tiny_families.positions import hybrid_text
 
 
@@ -191,16 +191,7 @@ def step3p7() -> Built:
 @family
 def deepseek_ocr2() -> Built:
     tok = tokenizer("<image>", IMAGE)
-    sam = {
-        **VISION,
-        "image_size": 1024,
-        "patch_size": 16,
-        "output_channels": 16,
-        "mlp_dim": 48,
-        "window_size": 8,
-        "global_attn_indexes": [],
-        "downsample_channels": [16, 32],
-    }
+    sam = {**SAM, "image_size": 1024, "patch_size": 16, "downsample_channels": [16, 32]}
     encoder = {
         "hidden_size": 32,
         "intermediate_size": 48,
@@ -231,15 +222,7 @@ def pp_chart2table() -> Built:
     tok = tokenizer("<img>" + "<imgpad>" * 16 + "</img>", {"image_token": "<imgpad>", "a": "<img>", "b": "</img>"})
     config = tf.PPChart2TableConfig(
         text_config=text(tok, model_type="qwen2"),
-        vision_config={
-            **VISION,
-            "image_size": 256,
-            "output_channels": 16,
-            "patch_size": 16,
-            "mlp_dim": 48,
-            "window_size": 8,
-            "global_attn_indexes": [],
-        },
+        vision_config={**SAM, "image_size": 256, "patch_size": 16},
         image_token_index=token_id(tok, "<imgpad>"),
     )
     images = tf.PPChart2TableImageProcessor(size={"height": 256, "width": 256})
@@ -250,16 +233,7 @@ def pp_chart2table() -> Built:
 def unlimited_ocr() -> Built:
     """A window behind the prompt: what is read first stays in sight."""
     tok = tokenizer("<image>", IMAGE)
-    sam = {
-        **VISION,
-        "image_size": 64,
-        "patch_size": 4,
-        "output_channels": 16,
-        "mlp_dim": 48,
-        "window_size": 8,
-        "global_attn_indexes": [],
-        "downsample_channels": [16, 32],
-    }
+    sam = {**SAM, "image_size": 64, "patch_size": 4, "downsample_channels": [16, 32]}
     encoder = {**VISION, "image_size": 64, "patch_size": 16}
     config = tf.UnlimitedOcrConfig(
         text_config=text(

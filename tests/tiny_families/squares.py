@@ -4,7 +4,7 @@ import transformers as tf
 from tiny_models import token_id, tokenizer
 from transformers.models.llama4 import modeling_llama4
 
-from tiny_families.parts import CLIP, HIDDEN, IMAGE, ROPE, SIGLIP, SQUARE, VISION, WINDOWS, Built, family, text
+from tiny_families.parts import CLIP, HIDDEN, IMAGE, ROPE, SAM, SIGLIP, SQUARE, VISION, WINDOWS, Built, family, text
 
 
 @family
@@ -54,12 +54,10 @@ def deepseek_vl_hybrid() -> Built:
         text_config=text(tok, model_type="llama"),
         vision_config=dict(SIGLIP),
         high_res_vision_config={
-            **VISION,
+            **SAM,
             "model_type": "sam_vision_model",
             "image_size": 128,
             "patch_size": 16,
-            "output_channels": 16,
-            "mlp_dim": 48,
             "window_size": 4,
             "global_attn_indexes": [1],
         },
@@ -96,15 +94,7 @@ def got_ocr2() -> Built:
     tok = tokenizer("<img><imgpad></img>", {"image_token": "<imgpad>", "a": "<img>", "b": "</img>"})
     config = tf.GotOcr2Config(
         text_config=text(tok, model_type="qwen2"),
-        vision_config={
-            **VISION,
-            "image_size": 256,
-            "patch_size": 4,
-            "output_channels": 16,
-            "mlp_dim": 48,
-            "window_size": 8,
-            "global_attn_indexes": [],
-        },
+        vision_config={**SAM, "image_size": 256, "patch_size": 4},
         image_token_index=token_id(tok, "<imgpad>"),
     )
     images = tf.GotOcr2ImageProcessor(size={"height": 256, "width": 256})

@@ -92,15 +92,19 @@ def suffix_inputs(
     """The rest of each prompt, for rows of (image, condition), padded on the right behind the cached prefix."""
     prompts = [batch[image].prompts[condition] for image, condition in rows]
     suffixes = [_slice(prompt, ends[image], None) for prompt, (image, _) in zip(prompts, rows, strict=True)]
-    inputs = token_inputs(suffixes, prompts)
-    inputs["position_ids"] = position_ids(
-        [batch[image].token_positions(condition)[:, ends[image] :] for image, condition in rows]
-    )
-    inputs = on_device(inputs, lvlm)
+    positions = [batch[image].token_positions(condition)[:, ends[image] :] for image, condition in rows]
     images = [image for image, _ in rows]
-    for key, value in seen.items():
-        inputs[key] = torch.cat([value[images], inputs[key]], dim=1)
-    return inputs
+    return continued(lvlm, suffixes, prompts, positions, {key: value[images] for key, value in seen.items()})
+
+
+def continued(
+    lvlm: LVLM, rows: Sequence[Inputs], fill: Sequence[Inputs], positions: Sequence[Tensor], seen: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Rows of tokens as inputs behind a cached prefix, of which the model is told what was `seen`, row by row."""
+    inputs = token_inputs(rows, fill)
+    inputs["position_ids"] = position_ids(positions)
+    inputs = on_device(inputs, lvlm)
+    return inputs | {key: torch.cat([value, inputs[key]], dim=1) for key, value in seen.items()}
 
 
 def _slice(prompt: Inputs, start: int, end: int | None) -> Inputs:

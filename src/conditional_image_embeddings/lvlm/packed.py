@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .batches import on_device, position_ids, token_inputs
-from .cached import prefix_end, prefix_pass
+from .cached import continued, prefix_end, prefix_pass
 from .hidden_states import run
 from .loading import LVLM
 from .prompts import Prepared
@@ -27,12 +26,8 @@ def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: 
         {key: tree.row([prompt[key] for prompt in prepared.prompts]) for key in prepared.prompts[0]}
         for prepared, tree in zip(batch, trees, strict=True)
     ]
-    inputs = token_inputs(rows, rows)
-    inputs["position_ids"] = position_ids(
-        [_positions(prepared, tree) for prepared, tree in zip(batch, trees, strict=True)]
-    )
-    inputs = on_device(inputs, lvlm)
-    inputs |= {key: torch.cat([value, inputs[key]], dim=1) for key, value in seen.items()}
+    positions = [_positions(prepared, tree) for prepared, tree in zip(batch, trees, strict=True)]
+    inputs = continued(lvlm, rows, rows, positions, seen)
     inputs["attention_mask"] = _mask(seen["attention_mask"], trees, lvlm)
     columns = torch.tensor(
         [

@@ -65,7 +65,10 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
                 layers,
                 lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
             )
-        except (TypeError, ValueError) as error:  # each family says in its own way that it wants an image
+        except torch.OutOfMemoryError:
+            raise
+        # Each family says in its own way that it wants an image.
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise ModelError(f"{lvlm.name} reads no text without an image: {error}") from error
         states |= zip(chosen, found.reshape(len(part), len(tokens), *found.shape[1:]), strict=True)
     return torch.stack([states[row] for row in range(len(rows))])

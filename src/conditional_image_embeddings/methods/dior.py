@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
-from ..errors import ImageError, ModelError
+from ..errors import ImageError
 from ..images import ImageInput
 from ..lvlm import generation, loading, plain, self_check
 from ..lvlm.cached import prefix_end
@@ -179,13 +179,10 @@ class DIOR(Embedder):
         ]
         # Where prompts are plain passes, padding too may change a state (prefix-LMs): one text at a time.
         budget = self.budget if self.choice.shares else 1
-        try:
-            with torch.inference_mode():
-                states = embed_texts(self.lvlm, prompts, layers, request.tokens, budget)
-                vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
-                return np.asarray(vectors.cpu().numpy())
-        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ModelError(f"{self.model} does not read a text without an image: {error}") from error
+        with torch.inference_mode():
+            states = embed_texts(self.lvlm, prompts, layers, request.tokens, budget)
+            vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
+        return np.asarray(vectors.cpu().numpy())
 
     def sampling(self, request: Request) -> generation.Sampling:
         """How the answer's tokens are chosen."""

@@ -1,9 +1,9 @@
 """How far each family's shared passes lie from plain ones, as the tests measure it: the table of docs/families.md.
 
-    uv run python benchmarks/exactness.py
+    uv run --group benchmarks python benchmarks/exactness.py
 
 Runs the tests of the engine on tiny random-weight models (float32, two image sizes, K = 1, 3 and 8, three layers) and
-prints the largest absolute difference that they saw, on states whose largest value is of order 1 to 10.
+prints the largest absolute difference that they saw.
 """
 
 import subprocess

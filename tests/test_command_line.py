@@ -226,3 +226,12 @@ def test_models_are_the_families_that_the_tests_run() -> None:
     assert [row["name"] for row in rows][:2] == ["builtin", "builtin-clip"]
     assert {family.title for family in FAMILIES} == {row["name"] for row in rows[2:]}
     assert all(set(row) == {"name", "kind", "family", "exact"} for row in rows)
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "conditional_image_embeddings", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""

@@ -27,6 +27,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # `cie words | head`: click ends quietly
+            raise
         except (CieError, ValueError, TypeError, OSError, MemoryError) as error:
             if ctx.find_root().params.get("debug"):
                 raise

@@ -3,15 +3,15 @@
     uv run --group benchmarks python benchmarks/engine_gpu.py [--shapes 3b 7b] [--conditions 1 4 8] [--batches 1 4 16]
         [--variants default sdpa flex_attention flash_attention_2 compile]
 
-Prints images and embeddings a second, the share of the bf16 matrix rate measured in the same run, peak memory, and
-the ratio to the reference's procedure (a) and its cache mode (b). A variant is one of transformers' attention
+Prints images and embeddings a second from the file to the vector, with decoding beside the model; how many times as
+many these are as those of the reference's procedure (a) and its cache mode (b); the model's share of the bf16 matrix
+rate measured in the same run, without decoding; and peak memory. A variant is one of transformers' attention
 implementations, or "compile": the default with compiled layers; one that is not installed is left out, and said. Needs
 torch, transformers (5.17 or later), Pillow and this package on the path (PYTHONPATH=src), nothing else.
 `--shapes tiny --device cpu` runs it small on a CPU.
 """
 
 import argparse
-import io
 import json
 import tempfile
 import time
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--variants", nargs="+", default=["default"], metavar="VARIANT")
     parser.add_argument("--side", type=int, default=700)
+    parser.add_argument("--images", type=int, default=32, help="images a measurement, or a batch if that is more")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--json", type=Path)
@@ -110,7 +111,7 @@ def main() -> None:
 def measure(
     shape: str, variant: str, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype, rate: float
 ) -> list[dict[str, Any]]:
-    """All K and batches of one shape; the model's part of the engine alone, inputs prepared."""
+    """All K and batches of one shape."""
     checkpoint: Any = InMemory(shape=shape, device=device, dtype=dtype)
     attention = None if variant in {"default", "compile"} else variant
     embedder = DIOR(checkpoint, attn_implementation=attention, compile=variant == "compile")
@@ -124,29 +125,35 @@ def measure(
             slow = {}
             for mode, procedure_of in (("a", procedure.full_passes), ("b", procedure.cache_mode)):
                 call = partial(procedure_of, [file], prompts)
-                slow[mode] = measuring.median([synchronised(call, device) for _ in range(2)])
+                slow[mode] = measuring.median([synchronised(call, device) for _ in range(1 + arguments.rounds)][1:])
             request = Request(conditions=tuple(names))
-            prepared = embedder.prepare(read_image(io.BytesIO(file.read_bytes()).getvalue()), request)
-            work = measuring.gflop(lambda prepared=prepared, request=request: embedder.embed([prepared], request)) / 1e3
+            prepared = embedder.prepare(read_image(file), request)
+            work = measuring.gflop(partial(embedder.embed, [prepared], request)) / 1e3
             for batch in arguments.batches:
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
-
-                def run(batch: int = batch, prepared: Any = prepared, request: Request = request) -> Any:
-                    return embedder.embed([prepared] * batch, request)
-
+                embedder.budget = batch * embedder.cost(prepared)
+                files = [file] * max(batch, arguments.images)
+                model = partial(embedder.embed, [prepared] * batch, request)
+                whole = partial(embedder.encode, files, names, batch_size=batch, show_progress_bar=False)
                 try:
-                    synchronised(run, device)
-                    seconds = measuring.median([synchronised(run, device) for _ in range(arguments.rounds)])
+                    inside, wall = (
+                        measuring.median([synchronised(run, device) for _ in range(1 + arguments.rounds)][1:])
+                        for run in (model, whole)
+                    )
                 except torch.OutOfMemoryError:
                     print(f"{shape}, K = {k}: a batch of {batch} does not fit")
                     break
+                if embedder.budget < batch * embedder.cost(prepared):  # halved, where memory was too small
+                    print(f"{shape}, K = {k}: a batch of {batch} does not fit")
+                    break
+                images = len(files) / wall
                 rows.append({
                     "shape": shape, "variant": variant, "way": embedder.choice.name, "K": k, "batch": batch,
-                    "images/s": batch / seconds, "embeddings/s": batch * k / seconds,
-                    "share of matrix rate": work * batch / seconds / rate,
+                    "images/s": images, "embeddings/s": images * k,
+                    "times (a)": slow["a"] * images, "times (b)": slow["b"] * images,
+                    "share of matrix rate": work * batch / inside / rate,
                     "peak GiB": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan"),
-                    "times (a)": slow["a"] * batch / seconds, "times (b)": slow["b"] * batch / seconds,
                 })  # fmt: skip
     return rows
 

@@ -44,12 +44,11 @@ def contenders(directory: Path, reference: Path | None) -> dict[str, Callable[[l
     processor = AutoProcessor.from_pretrained(directory)
     procedure = rivals.Reference(model, processor)
     shared = cie.load(str(directory), device="cpu")
-    plain = cie.load(str(directory), device="cpu", share=False)
     found: dict[str, Callable[[list[Path], list[str]], Any]] = {
         "(a) reference's procedure": lambda files, names: procedure.full_passes(files, [prompt(n) for n in names]),
         "(b) its cache mode": lambda files, names: procedure.cache_mode(files, [prompt(n) for n in names]),
         "(c) sentence-transformers": rivals.sentence_transformers(directory, prompt, "cpu", torch.float32),
-        "(d) plain base-model passes": lambda files, names: plain.encode(files, names, show_progress_bar=False),
+        "(d) plain base-model passes": lambda files, names: procedure.base_model(files, [prompt(n) for n in names]),
         OURS: lambda files, names: shared.encode(files, names, show_progress_bar=False),
     }
     if reference:

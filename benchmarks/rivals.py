@@ -41,6 +41,16 @@ class Reference:
         return torch.stack(rows).view(len(files), len(prompts), -1)
 
     @torch.no_grad()
+    def base_model(self, files: list[Path], prompts: list[str]) -> torch.Tensor:
+        """K passes of the model without its head, keeping the last state only: what thirty good lines would do."""
+        rows = []
+        for file in files:
+            image = Image.open(file).convert("RGB")
+            states = (self.model.model(**self.inputs(image, text)).last_hidden_state for text in prompts)
+            rows.extend(state[0, -1].float().cpu() for state in states)
+        return torch.stack(rows).view(len(files), len(prompts), -1)
+
+    @torch.no_grad()
     def cache_mode(self, files: list[Path], prompts: list[str]) -> torch.Tensor:
         """The first prompt whole; the others go on from its key-value cache. The image is processed twice for each."""
         rows = []

@@ -1,10 +1,11 @@
 """Hidden states of the layers and tokens asked for, and nothing beyond: hooks pick tokens, then stop the computation.
 
-The head never runs, layers above the highest one wanted never run, and no hidden state is kept whole.
+The head never runs, layers above the highest one wanted never run, the highest one's feed-forward network runs for the
+wanted tokens only, and no hidden state is kept whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
@@ -51,12 +52,46 @@ def captured(
 
 def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callable[[Tensor], Tensor]) -> Tensor:
     """Hidden states (picked, len(layers), d) of one forward pass that goes no further than it must."""
-    with captured(lvlm, layers, pick) as states:
+    with ExitStack() as narrowing, captured(lvlm, layers, pick) as states:
+        if lvlm.narrows and (top := max(layers)):
+            narrowing.enter_context(_narrowed(lvlm, top, pick))
         lvlm.model(**inputs)
     if skipped := sorted(set(layers) - states.keys()):  # Mllama's that look at an image, where there is none
         below = run(lvlm, inputs, [layer - 1 for layer in skipped], pick)
         states |= zip(skipped, below.unbind(1), strict=True)
     return torch.stack([states[layer] for layer in layers], dim=1)
+
+
+@contextmanager
+def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While open, the feed-forward network of layer `layer` sees the picked tokens only, and gives 0 for the others."""
+    module, its_turn = lvlm.layers[layer - 1], _turns(lvlm, layer)
+    shape = torch.Size()  # of what the network was given, until it answers
+
+    def before(_: nn.Module, args: tuple[Any, ...]) -> Any:
+        nonlocal shape
+        if not its_turn():
+            return None
+        shape = args[0].shape
+        return pick(args[0])[None], *args[1:]
+
+    def after(_: nn.Module, __: Any, output: Any) -> Any:
+        nonlocal shape
+        if not shape:
+            return None
+        few, *rest = (output,) if isinstance(output, Tensor) else output
+        places = pick(torch.arange(shape[:2].numel(), device=few.device).reshape(*shape[:2], 1)).flatten()
+        whole = few.new_zeros(shape[:2].numel(), few.shape[-1]).index_copy_(0, places, few[0]).reshape(*shape[:2], -1)
+        shape = torch.Size()
+        return (whole, *rest) if rest else whole
+
+    feed_forward = lvlm.feed_forward(module)
+    handles = [feed_forward.register_forward_pre_hook(before), feed_forward.register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
@@ -65,19 +100,24 @@ def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
             lambda _, args, kwargs: keep(0, _merged(lvlm, args[0] if args else kwargs["hidden_states"])),
             with_kwargs=True,
         )
-    if layer == len(lvlm.layers):
-        module, runs, turn = lvlm.decoder, 1, 0
-    else:  # the same layer may run several times: see `LVLM.layers`
-        order = list(lvlm.layers)
-        module = order[layer - 1]
-        runs, turn = order.count(module), order[: layer - 1].count(module)
-    calls = count()
+    last = layer == len(lvlm.layers)
+    module: nn.Module = lvlm.decoder if last else lvlm.layers[layer - 1]
+    its_turn = None if last else _turns(lvlm, layer)
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
-        if next(calls) % runs == turn:
+        if its_turn is None or its_turn():
             keep(layer, _merged(lvlm, output if isinstance(output, Tensor) else output[0]))
 
     return module.register_forward_hook(after)
+
+
+def _turns(lvlm: LVLM, layer: int) -> Callable[[], bool]:
+    """Called each time that the module of layer `layer` runs: whether it runs as that layer (see `LVLM.layers`)."""
+    order = list(lvlm.layers)
+    module = order[layer - 1]
+    runs, turn = order.count(module), order[: layer - 1].count(module)
+    calls = count()
+    return lambda: next(calls) % runs == turn
 
 
 def _merged(lvlm: LVLM, hidden: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ..checkpoint import Checkpoint
 from ..errors import ModelError
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(kw_only=True, repr=False, eq=False)
 class LVLM:
     """An image-text-to-text model.
 
@@ -29,6 +29,7 @@ class LVLM:
             `hidden_states[k]` is the output of `layers[k - 1]`.
         image_token: The placeholder that a prompt holds for the image; empty if the processor puts it there itself.
         image_token_id: The token that stands for a piece of the image.
+        narrows: Whether the highest layer's feed-forward network may see the wanted tokens only (`hidden_states.run`).
     """
 
     name: str
@@ -40,6 +41,7 @@ class LVLM:
     image_token: str
     image_token_id: int
     cache_argument: str
+    narrows: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -84,9 +86,13 @@ class LVLM:
         The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
         """
         for layer in set(self.layers):
-            for part in layer.children():
-                if not hasattr(part, "layer_idx"):
-                    part.compile(dynamic=True)
+            for part in _without_cache(layer):
+                part.compile(dynamic=True)
+
+    @staticmethod
+    def feed_forward(layer: nn.Module) -> nn.Module:
+        """The largest part of a layer that needs no other token: its network, or mixture of experts."""
+        return max(_without_cache(layer), key=lambda part: sum(map(torch.numel, part.parameters())))
 
     def layer_index(self, layer: int) -> int:
         """From an index into the tuple of hidden states, which may be negative, to 0 ... number of layers.
@@ -100,6 +106,11 @@ class LVLM:
                 f"layer {layer} is out of range: {self.name} has hidden states 0 to {count} (or -1 to {-count - 1})"
             )
         return layer % (count + 1)
+
+
+def _without_cache(layer: nn.Module) -> list[nn.Module]:
+    """A layer's parts that do not know which layer they are in, and so write to no cache."""
+    return [part for part in layer.children() if not hasattr(part, "layer_idx")]
 
 
 def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> LVLM:

@@ -89,7 +89,8 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
     """The fastest of the ways of running the model that agrees with one plain pass an image and prompt.
 
     Args:
-        lvlm: The model. Its vision tower is left attending in the way of `segments` where that changes nothing.
+        lvlm: The model. Where that changes nothing, its vision tower is left attending in the way of `segments`, and
+            its highest layer left with the wanted tokens only (`narrows`).
         share: Whether one pass may serve several prompts.
         flat_positions: Whether tokens have 1-D positions whatever the model's own are.
         own_attention: Leave the vision tower as it is.
@@ -104,6 +105,7 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
         reference = plain.embed_one_by_one(lvlm, judges, layers, [-1])
         if not own_attention:
             _try_segments(lvlm, judges, layers, reference)
+        _try_narrowing(lvlm, judges[0].singles()[0], layers[1:], reference[0, 0, 0, 1:])
         choice = _best(lvlm, batch, layers, reference, _candidates(lvlm, batch, share=share))
     if share and not choice.shares:
         logger.warning("%s: sharing the image is not exact, so each condition is a plain pass", lvlm.name)
@@ -140,6 +142,15 @@ def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int],
         segments.withdraw(lvlm, parts)
     else:
         logger.info("%s: all segments of a length in one call of attention: %s", lvlm.name, ", ".join(parts))
+
+
+def _try_narrowing(lvlm: LVLM, judge: Prepared, layers: Sequence[int], reference: Tensor) -> None:
+    """Each layer by itself, since it is the highest that sees fewer tokens."""
+    lvlm.narrows = True
+    for layer, states in zip(layers, reference, strict=True):
+        passed = partial(plain.embed, lvlm, [judge], [layer], [-1])
+        difference = _difference(lvlm, passed, states.expand(1, 1, 1, 1, -1))
+        lvlm.narrows &= difference <= TOLERANCE[lvlm.dtype]
 
 
 def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[str]:

@@ -81,10 +81,9 @@ def main() -> None:
             seconds = measuring.interleaved(
                 {name: lambda run=run, names=names: run(files, names) for name, run in runs.items()}, arguments.rounds
             )
-            ours = measuring.median(seconds[OURS])
             for name, values in seconds.items():
                 milliseconds = 1000 * measuring.median(values) / len(files)
-                ratio = measuring.median(values) / ours
+                ratio = measuring.ratio(values, seconds[OURS])
                 work = measuring.gflop(lambda run=runs[name], names=names: run(files[:1], names))
                 rows.append([str(k), name, f"{milliseconds:.0f}", f"{ratio:.2f}", f"{work:.1f}", difference[name]])
                 figures.append({"k": k, "rival": name, "ms_per_image": milliseconds, "ratio": ratio, "gflop": work})

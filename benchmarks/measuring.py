@@ -27,17 +27,22 @@ def machine() -> str:
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Wall seconds of each contender in each round, after one uncounted round."""
+    """Wall seconds of each contender in each round, after one uncounted round; every other round backwards."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for counted in [False] + [True] * rounds:
-        for name, run in contenders.items():
+    for turn in range(rounds + 1):
+        for name, run in list(contenders.items())[:: -1 if turn % 2 else 1]:
             started = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            if counted:
+            if turn:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+def ratio(theirs: list[float], ours: list[float]) -> float:
+    """The median over the rounds of their time to ours in the same round: what slows a round down slows both."""
+    return statistics.median(one / other for one, other in zip(theirs, ours, strict=True))
 
 
 def median(values: list[float]) -> float:

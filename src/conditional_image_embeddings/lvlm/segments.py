@@ -38,8 +38,14 @@ def attention(
     """From queries, keys and values (1, heads, n, d) to (1, n, heads, d)."""
     if cu_seq_lens_q is None or attention_mask is not None or is_causal or len(query) > 1 or key.shape != query.shape:
         raise NoSegmentsError("attention without segments")
+    groups = _by_length(cu_seq_lens_q)
+    if len(groups) == 1:  # all of a length, one after another: nothing has to be gathered
+        q, k, v = (
+            states.reshape(states.shape[1], *groups[0].shape, -1).transpose(0, 1) for states in (query, key, value)
+        )
+        return scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1)[None], None
     found = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
-    for places in _by_length(cu_seq_lens_q):
+    for places in groups:
         q, k, v = (states[0][:, places].transpose(0, 1) for states in (query, key, value))
         found[places] = scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2)
     return found[None], None

@@ -60,6 +60,8 @@ def stream(
     source = iter(images)
     ahead: deque[tuple[Key, Future[Any]]] = deque()
     room = 2 * workers
+    group: list[tuple[Key, Any]] = []
+    budgets = 1  # the first group is one batch, the next two: the model should not wait
 
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare", initializer=_single_threaded) as pool:
 
@@ -77,9 +79,8 @@ def stream(
         try:
             top_up()
             while ahead:
-                group: list[tuple[Key, Any]] = []
-                cost = 0
-                while ahead and len(group) < MAX_GROUP and cost < GROUP_BUDGETS * stage.budget:
+                cost = sum(stage.cost(prepared) for _, prepared in group)
+                while ahead and len(group) < MAX_GROUP and cost < budgets * stage.budget:
                     key, future = ahead.popleft()
                     top_up()
                     try:
@@ -90,7 +91,10 @@ def stream(
                     group.append((key, prepared))
                     cost += stage.cost(prepared)
                 room = max(room, min(MAX_GROUP, len(group) + workers))
-                for batch in _batches(stage, group, batch_size):
+                budgets = min(2 * budgets, GROUP_BUDGETS)
+                batches = _batches(stage, group, batch_size)
+                group = batches.pop() if ahead and len(batches) > 1 else []  # the rest waits for others of its size
+                for batch in batches:
                     top_up()
                     yield from _embedded(stage, batch, request)
         finally:
@@ -115,16 +119,15 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None) -> Iterator[list[tuple[Key, Any]]]:
+def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None) -> list[list[tuple[Key, Any]]]:
     """Neighbours in cost, as many as fit: the padded batch (its largest cost times its length) stays in the budget."""
-    batch: list[tuple[Key, Any]] = []
+    batches: list[list[tuple[Key, Any]]] = []
     for item in sorted(group, key=lambda item: stage.cost(item[1])):
-        if batch and ((len(batch) + 1) * stage.cost(item[1]) > stage.budget or len(batch) == batch_size):
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
+        count = len(batches[-1]) if batches else 0
+        if not count or (count + 1) * stage.cost(item[1]) > stage.budget or count == batch_size:
+            batches.append([])
+        batches[-1].append(item)
+    return batches
 
 
 def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Iterator[tuple[Key, Any]]:

@@ -1,0 +1,75 @@
+"""The stream under every embedder: each image once, batches within their budget, the model started at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conditional_image_embeddings.errors import ImageError
+from conditional_image_embeddings.methods.streaming import MAX_GROUP, stream
+
+
+class Recorder:
+    """An image is its own cost; results are what went in, negated."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.prepared = 0
+        self.batches: list[list[int]] = []
+
+    def prepare(self, image: int, request: Any) -> int:
+        self.prepared += 1
+        return image
+
+    def cost(self, prepared: int) -> int:
+        return prepared
+
+    def embed(self, batch: Sequence[int], request: Any) -> list[int]:
+        self.batches.append(list(batch))
+        return [-cost for cost in batch]
+
+
+def read(image: int) -> int:
+    if not image:
+        raise ImageError("nothing there")
+    return image
+
+
+@given(st.lists(st.integers(0, 30), max_size=400), st.integers(1, 60), st.none() | st.integers(1, 5))
+def test_each_image_has_its_result_and_batches_fit(costs: list[int], budget: int, batch_size: int | None) -> None:
+    stage = Recorder(budget)
+    results = dict(stream(stage, enumerate(costs), None, read=read, batch_size=batch_size, workers=2))
+    assert results.keys() == set(range(len(costs)))
+    for key, result in results.items():
+        assert isinstance(result, ImageError) if costs[key] == 0 else result == -costs[key]
+    assert sum(map(len, stage.batches)) == len(costs) - costs.count(0)
+    for batch in stage.batches:
+        assert batch
+        assert len(batch) <= (batch_size or MAX_GROUP)
+        assert len(batch) == 1 or max(batch) * len(batch) <= budget
+
+
+def test_the_model_starts_with_the_first_batch_and_is_given_full_ones() -> None:
+    stage = Recorder(budget=40)
+    taken = 0
+
+    def images() -> Any:
+        nonlocal taken
+        for key in range(1000):
+            taken += 1
+            yield key, 4
+
+    results = stream(stage, images(), None, read=read, workers=2)
+    next(results)
+    assert taken < 30
+    assert sum(1 for _ in results) == 999
+    assert [len(batch) for batch in stage.batches] == [10] * 100
+
+
+def test_an_error_of_the_model_is_not_swallowed() -> None:
+    stage = Recorder(budget=4)
+    stage.embed = lambda batch, request: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(ZeroDivisionError):
+        list(stream(stage, enumerate([1, 2, 3]), None, read=read))

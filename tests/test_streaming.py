@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,36 @@ def test_the_model_starts_with_the_first_batch_and_is_given_full_ones() -> None:
     assert taken < 30
     assert sum(1 for _ in results) == 999
     assert [len(batch) for batch in stage.batches] == [10] * 100
+
+
+def test_batches_that_do_not_fit_the_memory_are_halved_from_then_on() -> None:
+    stage = Recorder(budget=64)
+    fits = stage.embed
+    failures = 0
+
+    def embed(batch: Sequence[int], request: Any) -> list[int]:
+        nonlocal failures
+        if len(batch) > 5:
+            failures += 1
+            raise torch.OutOfMemoryError("64 GiB are not enough")
+        return fits(batch, request)
+
+    stage.embed = embed  # type: ignore[method-assign]
+    found = dict(stream(stage, enumerate([4] * 100), None, read=read, workers=2))
+    assert found == dict.fromkeys(range(100), -4)
+    assert (failures, stage.budget) == (2, 16), "two halvings, not one again for each batch"
+    assert {len(batch) for batch in stage.batches} == {4}
+
+
+def test_one_image_that_does_not_fit_ends_the_stream() -> None:
+    stage = Recorder(budget=4)
+
+    def embed(batch: Sequence[int], request: Any) -> list[int]:
+        raise torch.OutOfMemoryError("too large")
+
+    stage.embed = embed  # type: ignore[method-assign]
+    with pytest.raises(torch.OutOfMemoryError):
+        list(stream(stage, enumerate([1]), None, read=read))
 
 
 def test_an_error_of_the_model_is_not_swallowed() -> None:

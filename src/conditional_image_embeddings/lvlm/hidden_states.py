@@ -64,8 +64,14 @@ def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callabl
 
 @contextmanager
 def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While open, the feed-forward network of layer `layer` sees the picked tokens only, and gives 0 for the others."""
-    module, its_turn = lvlm.layers[layer - 1], _turns(lvlm, layer)
+    """While open, the feed-forward network of layer `layer` sees the picked tokens only.
+
+    It gives NaN for the others: were one of them needed after all, no vector could come of it silently.
+    """
+    feed_forward, its_turn = lvlm.feed_forward(lvlm.layers[layer - 1]), _turns(lvlm, layer)
+    if feed_forward is None:
+        yield
+        return
     shape = torch.Size()  # of what the network was given, until it answers
 
     def before(_: nn.Module, args: tuple[Any, ...]) -> Any:
@@ -81,11 +87,11 @@ def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Itera
             return None
         few, *rest = (output,) if isinstance(output, Tensor) else output
         places = pick(torch.arange(shape[:2].numel(), device=few.device).reshape(*shape[:2], 1)).flatten()
-        whole = few.new_zeros(shape[:2].numel(), few.shape[-1]).index_copy_(0, places, few[0]).reshape(*shape[:2], -1)
+        whole = few.new_full((shape[:2].numel(), few.shape[-1]), torch.nan).index_copy_(0, places, few[0])
+        whole = whole.reshape(*shape[:2], -1)
         shape = torch.Size()
         return (whole, *rest) if rest else whole
 
-    feed_forward = lvlm.feed_forward(module)
     handles = [feed_forward.register_forward_pre_hook(before), feed_forward.register_forward_hook(after)]
     try:
         yield

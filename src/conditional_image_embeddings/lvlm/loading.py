@@ -90,9 +90,10 @@ class LVLM:
                 part.compile(dynamic=True)
 
     @staticmethod
-    def feed_forward(layer: nn.Module) -> nn.Module:
-        """The largest part of a layer that needs no other token: its network, or mixture of experts."""
-        return max(_without_cache(layer), key=lambda part: sum(map(torch.numel, part.parameters())))
+    def feed_forward(layer: nn.Module) -> nn.Module | None:
+        """The largest part of a layer that may need no other token: its network, or mixture of experts."""
+        networks = [part for part in _without_cache(layer) if sum(one.ndim > 1 for one in part.parameters()) > 1]
+        return max(networks, key=lambda part: sum(map(torch.numel, part.parameters())), default=None)
 
     def layer_index(self, layer: int) -> int:
         """From an index into the tuple of hidden states, which may be negative, to 0 ... number of layers.

@@ -146,11 +146,35 @@ def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int],
 
 def _try_narrowing(lvlm: LVLM, judge: Prepared, layers: Sequence[int], reference: Tensor) -> None:
     """Each layer by itself, since it is the highest that sees fewer tokens."""
-    lvlm.narrows = True
+    narrows = all(_minds_itself(lvlm, judge, layer) for layer in layers)
+    lvlm.narrows = narrows
     for layer, states in zip(layers, reference, strict=True):
         passed = partial(plain.embed, lvlm, [judge], [layer], [-1])
-        difference = _difference(lvlm, passed, states.expand(1, 1, 1, 1, -1))
-        lvlm.narrows &= difference <= TOLERANCE[lvlm.dtype]
+        narrows &= _difference(lvlm, passed, states.expand(1, 1, 1, 1, -1)) <= TOLERANCE[lvlm.dtype]
+    lvlm.narrows = narrows
+
+
+def _minds_itself(lvlm: LVLM, judge: Prepared, layer: int) -> bool:
+    """Whether the last token's state behind a layer needs no other token in the layer's feed-forward network.
+
+    All others are made NaN there, which no precision would hide.
+    """
+
+    def only_last(_: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden = torch.full_like(args[0], torch.nan)
+        hidden[:, -1] = args[0][:, -1]
+        return hidden, *args[1:]
+
+    network = lvlm.feed_forward(lvlm.layers[layer - 1])
+    if network is None:
+        return False
+    handle = network.register_forward_pre_hook(only_last)
+    try:
+        return bool(plain.embed(lvlm, [judge], [layer], [-1]).isfinite().all())
+    except (RuntimeError, ValueError, TypeError, IndexError):  # it takes something else than tokens
+        return False
+    finally:
+        handle.remove()
 
 
 def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[str]:

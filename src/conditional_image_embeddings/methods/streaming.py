@@ -134,19 +134,21 @@ def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Itera
     """The batch's results; in halves where the accelerator's memory is too small, and smaller batches from then on."""
     import torch
 
+    cost = max(stage.cost(prepared) for _, prepared in batch) * len(batch)
     results = None
-    try:
-        results = stage.embed([prepared for _, prepared in batch], request)
-    except torch.OutOfMemoryError:
-        if len(batch) == 1:
-            raise
-    # Outside of the except block: the exception's traceback keeps the failed batch's tensors alive.
-    if results is None:
-        torch.cuda.empty_cache()
-        stage.budget = max(1, max(stage.cost(prepared) for _, prepared in batch) * len(batch) // 2)
-        logger.info("out of memory with %d images; batches are now at most %d in cost", len(batch), stage.budget)
-        half = len(batch) // 2
-        yield from _embedded(stage, batch[:half], request)
-        yield from _embedded(stage, batch[half:], request)
-    else:
+    if len(batch) == 1 or cost <= stage.budget:  # else formed before another did not fit
+        try:
+            results = stage.embed([prepared for _, prepared in batch], request)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            stage.budget = max(1, cost // 2)
+            logger.info("out of memory with %d images; batches are now at most %d in cost", len(batch), stage.budget)
+    if results is not None:
         yield from zip((key for key, _ in batch), results, strict=True)
+        return
+    # Outside of the except block: the exception's traceback keeps the failed batch's tensors alive.
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    yield from _embedded(stage, batch[:half], request)
+    yield from _embedded(stage, batch[half:], request)

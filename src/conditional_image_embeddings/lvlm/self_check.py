@@ -1,7 +1,7 @@
 """Which way of sharing is exact for the model at hand: tried on two small images and compared with plain passes.
 
 No list of names decides: a family that nobody tried gets the fastest way that reproduces its own plain passes, and
-plain passes where none does. The judge is the largest difference; cosines hide wrong masks.
+plain passes where none does. What agrees is decided in `agreement`.
 """
 
 import logging
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..checkpoint import one_line
 from ..conditions import prompt
 from . import cached, packed, plain, segments
+from .agreement import REFUSALS, Agreement
 from .hidden_states import run
 from .loading import LVLM
 from .prompts import Prepared, PromptMaker
@@ -35,7 +36,6 @@ PADDED = {
     *("linear_attention", "conv", "hybrid", "hybrid_sliding"),
     *("mlp", "moe"),
 }
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 8e-2}  # of the largest value of a hidden state
 SIZES = ((112, 80), (64, 128))  # two shapes, so that a batch is padded
 TEXTS = tuple(prompt(condition) for condition in ("color", "the model of the car"))
 
@@ -102,11 +102,11 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
-        reference = plain.embed_one_by_one(lvlm, judges, layers, [-1])
+        agreement = Agreement.with_plain_passes(lvlm, judges, layers)
         if not own_attention:
-            _try_segments(lvlm, judges, layers, reference)
-        _try_narrowing(lvlm, judges[0].singles()[0], layers[1:], reference[0, 0, 0, 1:])
-        choice = _best(lvlm, batch, layers, reference, _candidates(lvlm, batch, share=share))
+            _try_segments(lvlm, judges, layers, agreement)
+        _try_narrowing(lvlm, judges[0].singles()[0], layers, agreement)
+        choice = _best(lvlm, batch, layers, agreement, _candidates(lvlm, batch, share=share))
     if share and not choice.shares:
         logger.warning("%s: sharing the image is not exact, so each condition is a plain pass", lvlm.name)
     logger.info("%s runs %s", lvlm.name, choice)
@@ -114,17 +114,15 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
 
 
 def _best(
-    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], reference: Tensor, candidates: Sequence[str]
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], agreement: Agreement, candidates: Sequence[str]
 ) -> Choice:
     """The first candidate that is exact, on all images at once if it can be, else on one a pass."""
     for together in (True, False):
         differences = {
-            name: _difference(
-                lvlm, partial(Choice(name, {}, together=together).run, lvlm, batch, layers, [-1]), reference
-            )
+            name: agreement.difference(partial(Choice(name, {}, together=together).run, lvlm, batch, layers, [-1]))
             for name in candidates
         }
-        exact = [name for name, difference in differences.items() if difference <= TOLERANCE[lvlm.dtype]]
+        exact = [name for name, difference in differences.items() if difference <= agreement.tolerance]
         choice = Choice(exact[0] if exact else "plain", differences, "cached" in exact, together)
         if "plain" in exact and (choice.shares or len(candidates) == 1):
             return choice
@@ -133,25 +131,24 @@ def _best(
     return choice if choice.shares else replace(choice, together=plain_batches)
 
 
-def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int], reference: Tensor) -> None:
+def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int], agreement: Agreement) -> None:
     parts = segments.offer(lvlm)
     if not parts:
         return
-    difference = _difference(lvlm, lambda: plain.embed_one_by_one(lvlm, judges, layers, [-1]), reference)
-    if difference > TOLERANCE[lvlm.dtype]:
-        segments.withdraw(lvlm, parts)
-    else:
+    if agreement.holds(lambda: plain.embed_one_by_one(lvlm, judges, layers, [-1])):
         logger.info("%s: all segments of a length in one call of attention: %s", lvlm.name, ", ".join(parts))
+    else:
+        segments.withdraw(lvlm, parts)
 
 
-def _try_narrowing(lvlm: LVLM, judge: Prepared, layers: Sequence[int], reference: Tensor) -> None:
+def _try_narrowing(lvlm: LVLM, judge: Prepared, layers: Sequence[int], agreement: Agreement) -> None:
     """Each layer by itself, since it is the highest that sees fewer tokens."""
-    narrows = all(_minds_itself(lvlm, judge, layer) for layer in layers)
+    above = [(index, layer) for index, layer in enumerate(layers) if layer]
+    narrows = all(_minds_itself(lvlm, judge, layer) for _, layer in above)
     lvlm.narrows = narrows
-    for layer, states in zip(layers, reference, strict=True):
-        passed = partial(plain.embed, lvlm, [judge], [layer], [-1])
-        narrows &= _difference(lvlm, passed, states.expand(1, 1, 1, 1, -1)) <= TOLERANCE[lvlm.dtype]
-    lvlm.narrows = narrows
+    lvlm.narrows = narrows and all(
+        agreement.of_layer(index).holds(partial(plain.embed, lvlm, [judge], [layer], [-1])) for index, layer in above
+    )
 
 
 def _minds_itself(lvlm: LVLM, judge: Prepared, layer: int) -> bool:
@@ -171,7 +168,7 @@ def _minds_itself(lvlm: LVLM, judge: Prepared, layer: int) -> bool:
     handle = network.register_forward_pre_hook(only_last)
     try:
         return bool(plain.embed(lvlm, [judge], [layer], [-1]).isfinite().all())
-    except (RuntimeError, ValueError, TypeError, IndexError):  # it takes something else than tokens
+    except REFUSALS:  # it takes something else than tokens
         return False
     finally:
         handle.remove()
@@ -202,18 +199,6 @@ def _looks_ahead(lvlm: LVLM, prepared: Prepared) -> bool:
         for tokens, image in (plain.prompt_inputs(lvlm, [one]) for one in (single, other))
     )
     return float((before - after).abs().max()) > 1e-3 * float(before.abs().max())
-
-
-def _difference(lvlm: LVLM, run: Callable[[], Tensor], reference: Tensor) -> float:
-    """Largest difference of the states that `run` gives, relative to the largest value; infinite if it raises."""
-    try:
-        states = run()
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
-        # A family whose code does not take a mask, a cache or positions from outside refuses in ways of its own.
-        logger.info("%s: does not run so: %s", lvlm.name, error)
-        return float("inf")
-    every_layer = (0, 1, 2, 4)
-    return float(((states - reference).abs().amax(every_layer) / reference.abs().amax(every_layer)).max())
 
 
 def _image(width: int, height: int) -> Image.Image:

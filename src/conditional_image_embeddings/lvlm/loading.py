@@ -84,7 +84,9 @@ class LVLM:
         """Compile what of each layer does not know which layer it is: norms and feed-forward networks.
 
         The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
+        Nor is a compiled network narrowed: each pass has hooks of its own, and would be compiled again.
         """
+        self.narrows = False
         for layer in set(self.layers):
             for part in _without_cache(layer):
                 part.compile(dynamic=True)

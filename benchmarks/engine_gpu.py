@@ -7,7 +7,8 @@ Prints images and embeddings a second from the file to the vector, with decoding
 many these are as those of the reference's procedure (a) and its cache mode (b); the model's share of the bf16 matrix
 rate measured in the same run, without decoding; and peak memory. A variant is one of transformers' attention
 implementations, or "compile": the default with compiled layers; one that is not installed is left out, and said. Needs
-torch, transformers (5.17 or later), Pillow and this package on the path (PYTHONPATH=src), nothing else.
+torch with torchvision, transformers (5.17 or later), Pillow, threadpoolctl, and this package on the path
+(PYTHONPATH=src); no network.
 `--shapes tiny --device cpu` runs it small on a CPU.
 """
 

@@ -17,11 +17,9 @@ class Recorder:
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self.prepared = 0
         self.batches: list[list[int]] = []
 
     def prepare(self, image: int, request: Any) -> int:
-        self.prepared += 1
         return image
 
     def cost(self, prepared: int) -> int:

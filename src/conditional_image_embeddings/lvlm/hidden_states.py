@@ -5,7 +5,7 @@ wanted tokens only, and no hidden state is kept whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -52,9 +52,7 @@ def captured(
 
 def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callable[[Tensor], Tensor]) -> Tensor:
     """Hidden states (picked, len(layers), d) of one forward pass that goes no further than it must."""
-    with ExitStack() as narrowing, captured(lvlm, layers, pick) as states:
-        if lvlm.narrows and (top := max(layers)):
-            narrowing.enter_context(_narrowed(lvlm, top, pick))
+    with captured(lvlm, layers, pick) as states, _narrowed(lvlm, max(layers), pick):
         lvlm.model(**inputs)
     if skipped := sorted(set(layers) - states.keys()):  # Mllama's that look at an image, where there is none
         below = run(lvlm, inputs, [layer - 1 for layer in skipped], pick)
@@ -64,14 +62,15 @@ def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callabl
 
 @contextmanager
 def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While open, the feed-forward network of layer `layer` sees the picked tokens only.
+    """While open, the feed-forward network of layer `layer` sees the picked tokens only, if the model narrows.
 
     It gives NaN for the others: were one of them needed after all, no vector could come of it silently.
     """
-    feed_forward, its_turn = lvlm.feed_forward(lvlm.layers[layer - 1]), _turns(lvlm, layer)
+    feed_forward = lvlm.feed_forward(lvlm.layers[layer - 1]) if lvlm.narrows and layer else None
     if feed_forward is None:
         yield
         return
+    its_turn = _turns(lvlm, layer)
     shape = torch.Size()  # of what the network was given, until it answers
 
     def before(_: nn.Module, args: tuple[Any, ...]) -> Any:

@@ -144,9 +144,8 @@ def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int],
 def _try_narrowing(lvlm: LVLM, judge: Prepared, layers: Sequence[int], agreement: Agreement) -> None:
     """Each layer by itself, since it is the highest that sees fewer tokens."""
     above = [(index, layer) for index, layer in enumerate(layers) if layer]
-    narrows = all(_minds_itself(lvlm, judge, layer) for _, layer in above)
-    lvlm.narrows = narrows
-    lvlm.narrows = narrows and all(
+    lvlm.narrows = all(_minds_itself(lvlm, judge, layer) for _, layer in above)
+    lvlm.narrows = lvlm.narrows and all(
         agreement.of_layer(index).holds(partial(plain.embed, lvlm, [judge], [layer], [-1])) for index, layer in above
     )
 

@@ -76,9 +76,9 @@ def single_prompt(directory: Path, image: Image.Image, text: str):
     """The model and its inputs for one prompt, as transformers documents it."""
     processor = AutoProcessor.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
-    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return model, processor(text=[text], images=[image], return_tensors="pt")
+    messages = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}]
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    return model, processor.apply_chat_template(messages, **options)
 
 
 @pytest.mark.parametrize("key", KEYS)

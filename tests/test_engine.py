@@ -75,20 +75,31 @@ def last_token(model: Any, inputs: Any) -> torch.Tensor:
     return torch.stack([hidden[0, -1].reshape(-1, config.hidden_size).mean(0) for hidden in states])
 
 
+def official(processor: Any, image: Image.Image, text: str, *, placed: bool) -> Any:
+    """What goes into the model as transformers documents it; without a template, the image and then the text.
+
+    GOT-OCR 2's processor takes no list of images for a text, as the documented call has it.
+    """
+    types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
+    if processor.chat_template is None:
+        text = text if placed else f"{processor.image_token}{text}"
+        return processor(text=[text], images=[image], return_tensors="pt", **types)
+    content = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+    messages = [{"role": "user", "content": content}]
+    if type(processor).__name__ == "GotOcr2Processor":
+        text = processor.apply_chat_template(messages, add_generation_prompt=True)
+        return processor(text=[text], images=[image], return_tensors="pt")
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    return processor.apply_chat_template(messages, **options, processor_kwargs=types)
+
+
 def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Hidden states of the last token of each prompt, each from a call of its own."""
     processor = AutoProcessor.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).eval()
 
     def states(image: Image.Image, text: str) -> torch.Tensor:
-        if processor.chat_template:
-            content = [{"type": "image"}, {"type": "text", "text": text}]
-            messages = [{"role": "user", "content": content}]
-            text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        elif model.config.model_type not in PLACED:
-            text = f"{processor.image_token}{text}"
-        types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
-        inputs = processor(text=[text], images=[image], return_tensors="pt", **types).to(dtype)
+        inputs = official(processor, image, text, placed=model.config.model_type in PLACED).to(dtype)
         return last_token(model, inputs)
 
     return torch.stack([torch.stack([states(image, text) for text in TEXTS]) for image in IMAGES])
@@ -228,10 +239,18 @@ def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
     processor = AutoProcessor.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
     for text, vectors in zip(prompts, got, strict=True):
-        messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
-        chat = processor.chat_template and processor.apply_chat_template(messages, add_generation_prompt=True)
-        ids = processor.tokenizer(chat or text, return_tensors="pt")
-        states = last_token(model, {"input_ids": ids["input_ids"]})
+        with_image = official(processor, IMAGES[0], text, placed=model.config.model_type in PLACED)["input_ids"][0]
+        ids = lvlm.chat.text_ids(text)
+        head = next(n for n, (a, b) in enumerate(zip(with_image, ids, strict=False)) if a != b)
+        assert torch.equal(torch.cat([with_image[:head], with_image[head - len(ids) :]]), ids), (
+            "more than a piece is out"
+        )
+        assert lvlm.image_token_id not in ids
+        if processor.chat_template:
+            messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
+            chat = processor.apply_chat_template(messages, add_generation_prompt=True)
+            assert lvlm.tokenizer.decode(ids).removeprefix("<s>") == chat
+        states = last_token(model, {"input_ids": ids[None]})
         if len(states) < len(lvlm.layers) + 1:  # without an image, Mllama leaves its layers of cross attention out
             states = states[[0, 1, 1, 2, -1]]
         assert float((vectors - states[layers]).abs().max()) <= EXACT

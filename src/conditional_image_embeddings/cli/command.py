@@ -46,6 +46,19 @@ class Commands(Command, click.Group):
 CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("_", "-")}
 
 
+def json_object(_: click.Context, option: click.Parameter, text: str | None) -> dict[str, Any] | None:
+    """An option's value as a JSON object: a callback of click's."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"{text[:60]!r} is no JSON: {error}", param=option) from error
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"{text[:60]!r} is no JSON object such as {{\"name\": true}}", param=option)
+    return value
+
+
 def finish(reports: "list[JobReport]", as_json: bool) -> None:
     """Print what jobs did, list what failed, and exit with 3 if any image did."""
     rows = [

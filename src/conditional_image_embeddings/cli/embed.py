@@ -7,7 +7,7 @@ import click
 
 from ..conditions import PROMPTS
 from ..methods import METHODS
-from .command import Command, finish
+from .command import Command, finish, json_object
 
 LAYER_POOLINGS = ("mean", "concat")
 
@@ -82,6 +82,19 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
 @click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
+@click.option(
+    "--thinking",
+    type=click.Choice(["off", "as-is"]),
+    default="off",
+    show_default=True,
+    help="off: a thought that the model's chat template opens is switched off or closed.",
+)
+@click.option(
+    "--chat-template-kwargs",
+    callback=json_object,
+    metavar="JSON",
+    help='Further variables of the chat template, such as \'{"add_vision_id": true}\'.',
+)
 @click.option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 @click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")
 @click.option("--revision", help="The model's revision on the hub.")
@@ -144,6 +157,8 @@ def embed(
         top_words=top_words,
     )
     found = image_sources.find(sources)
+    if loading["thinking"] == "off":
+        del loading["thinking"]
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
     if no_share:
         given["share"] = False

@@ -4,6 +4,7 @@ Families differ here in data only; everything is found through transformers' pub
 """
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from ..checkpoint import Checkpoint
 from ..errors import ModelError
+from .chat import ChatFrame, chat_frame
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -27,7 +29,7 @@ class LVLM:
         decoder: The language model without its head.
         layers: The decoder's layers in the order in which they run, one that runs several times there as often;
             `hidden_states[k]` is the output of `layers[k - 1]`.
-        image_token: The placeholder that a prompt holds for the image; empty if the processor puts it there itself.
+        chat: What becomes of an image and a text before the model reads them.
         image_token_id: The token that stands for a piece of the image.
         narrows: Whether the highest layer's feed-forward network may see the wanted tokens only (`hidden_states.run`).
     """
@@ -38,7 +40,7 @@ class LVLM:
     tokenizer: Any
     decoder: nn.Module
     layers: nn.ModuleList
-    image_token: str
+    chat: ChatFrame
     image_token_id: int
     cache_argument: str
     narrows: bool = False
@@ -116,8 +118,20 @@ def _without_cache(layer: nn.Module) -> list[nn.Module]:
     return [part for part in layer.children() if not hasattr(part, "layer_idx")]
 
 
-def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> LVLM:
+def load(
+    checkpoint: Checkpoint,
+    *,
+    attn_implementation: str | None = None,
+    thinking: str = "off",
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> LVLM:
     """Load the model and its processor.
+
+    Args:
+        checkpoint: The model.
+        attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers.
+        thinking: As for `chat.chat_frame`, and so is `chat_template_kwargs`.
+        chat_template_kwargs: Further variables of the chat template.
 
     Raises:
         ModelError: it cannot be loaded, or lacks what DIOR needs; one line says what.
@@ -148,7 +162,15 @@ def load(checkpoint: Checkpoint, *, attn_implementation: str | None = None) -> L
         tokenizer=tokenizer,
         decoder=decoder,
         layers=_in_order(model, decoder, layers),
-        image_token=image_token,
+        chat=chat_frame(
+            name,
+            processor,
+            tokenizer,
+            image_token,
+            image_token_id,
+            thinking=thinking,
+            chat_template_kwargs=chat_template_kwargs,
+        ),
         image_token_id=image_token_id,
         cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
     )

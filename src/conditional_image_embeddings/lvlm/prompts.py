@@ -4,7 +4,7 @@ The processor runs on the first prompt only. The other prompts differ from it in
 tails are learned from the processor itself, on the first image of a request, and put in place of the first one's tail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,12 +75,18 @@ class Prepared:
 
 
 class PromptMaker:
-    """Makes the prompts of one set of texts; used by several threads at once."""
+    """Makes the prompts of one set of texts; used by several threads at once.
+
+    Raises:
+        ConditionError: a text that holds a token of the model's own.
+    """
 
     def __init__(self, lvlm: LVLM, texts: Sequence[str], *, flat_positions: bool = False) -> None:
         self.lvlm = lvlm
         self.flat_positions = flat_positions
-        self.texts = [chat(lvlm, text) for text in texts]
+        self.texts = list(texts)
+        for text in self.texts:
+            lvlm.chat.check_text(text)
         self._tails: list[Tensor] | None = None  # learned from the first image
 
     def __call__(self, image: Image.Image) -> Prepared:
@@ -90,7 +96,7 @@ class PromptMaker:
         if prompts is None:
             processed = [(first, image_inputs), *(self._process(image, text) for text in self.texts[1:])]
             prompts, images = [prompt for prompt, _ in processed], [inputs for _, inputs in processed]
-            if _same(images, [image_inputs] * len(images)):
+            if same_inputs(images, [image_inputs] * len(images)):
                 images = [image_inputs]
                 self._learn(prompts)
         where = (prompts[0]["input_ids"] == self.lvlm.image_token_id).nonzero()
@@ -106,26 +112,7 @@ class PromptMaker:
         )
 
     def _process(self, image: Image.Image, text: str) -> tuple[Inputs, dict[str, Tensor]]:
-        processor = self.lvlm.processor
-        # Some return what the model needs for its positions only when asked.
-        types = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
-        outputs = processor(text=[text], images=[image], padding=False, return_tensors="pt", **types)
-        ids = outputs["input_ids"]
-        if len(ids) != 1:  # ShieldGemma 2 asks questions of its own
-            raise ModelError(
-                f"{self.lvlm.name}: its processor makes {len(ids)} prompts of one text, not that text's own"
-            )
-        tokens, image_inputs = {}, {}
-        for key, value in outputs.items():
-            if isinstance(value, Tensor) and value.shape[:2] == ids.shape:
-                tokens[key] = value[0]
-            else:
-                # In the model's precision at once: bfloat16 takes half the memory, and the model's thread is spared it.
-                floating = isinstance(value, Tensor) and value.is_floating_point()
-                image_inputs[key] = value.to(self.lvlm.dtype) if floating else value
-        del tokens["attention_mask"]  # nothing is padded yet
-        tokens.pop("labels", None)  # PaliGemma's, for training
-        return tokens, image_inputs
+        return split_inputs(self.lvlm, self.lvlm.chat.inputs(image, text))
 
     def _learn(self, prompts: list[Inputs]) -> None:
         """Keep the tails if splicing them reproduces what the processor made of each prompt."""
@@ -135,7 +122,7 @@ class PromptMaker:
             return
         self._tails = [row[prefix:] for row in ids]
         spliced = self._spliced(prompts[0])
-        if spliced is None or not _same(spliced, prompts):
+        if spliced is None or not same_inputs(spliced, prompts):
             self._tails = None
 
     def _spliced(self, first: Inputs) -> list[Inputs] | None:
@@ -159,22 +146,22 @@ class PromptMaker:
         )
 
 
-def chat(lvlm: LVLM, text: str, *, image: bool = True) -> str:
-    """The text, behind the image if there is one, in a user turn of the model's own chat template.
-
-    Without a template: the image token and the text.
-    """
-    behind = f"{lvlm.image_token}{text}" if image else text
-    if getattr(lvlm.processor, "chat_template", None):
-        content: Any = [*([{"type": "image"}] if image else []), {"type": "text", "text": text}]
-        templater = lvlm.processor
-    elif getattr(lvlm.tokenizer, "chat_template", None):
-        content = behind
-        templater = lvlm.tokenizer
-    else:
-        return behind
-    messages = [{"role": "user", "content": content}]
-    return str(templater.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+def split_inputs(lvlm: LVLM, outputs: Mapping[str, Any]) -> tuple[Inputs, dict[str, Tensor]]:
+    """What a processor gives for one image and text, as what each token has and what the vision tower takes."""
+    ids = outputs["input_ids"]
+    if len(ids) != 1:  # ShieldGemma 2 asks questions of its own
+        raise ModelError(f"{lvlm.name}: its processor makes {len(ids)} prompts of one text, not that text's own")
+    tokens, image_inputs = {}, {}
+    for key, value in outputs.items():
+        if isinstance(value, Tensor) and value.shape[:2] == ids.shape:
+            tokens[key] = value[0]
+        else:
+            # In the model's precision at once: bfloat16 takes half the memory, and the model's thread is spared it.
+            floating = isinstance(value, Tensor) and value.is_floating_point()
+            image_inputs[key] = value.to(lvlm.dtype) if floating else value
+    del tokens["attention_mask"]  # nothing is padded yet
+    tokens.pop("labels", None)  # PaliGemma's, for training
+    return tokens, image_inputs
 
 
 def common_prefix(rows: Sequence[Tensor]) -> int:
@@ -193,12 +180,12 @@ def _with_tail(first: Inputs, head: int, tail: Tensor) -> Inputs:
     return prompt
 
 
-def _same(a: Any, b: Any) -> bool:
+def same_inputs(a: Any, b: Any) -> bool:
     """Whether two processors' outputs are equal: tensors, or lists and dictionaries of them."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and torch.equal(a, b)
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(same_inputs(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(_same(*pair) for pair in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same_inputs(*pair) for pair in zip(a, b, strict=True))
     return bool(a == b)

@@ -18,6 +18,7 @@ from ..checkpoint import one_line
 from ..conditions import prompt
 from . import cached, packed, plain, segments
 from .agreement import REFUSALS, Agreement
+from .fidelity import check_prompts, warn_of_thoughts
 from .hidden_states import run
 from .loading import LVLM
 from .prompts import Prepared, PromptMaker
@@ -98,10 +99,13 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
     layers = sorted({0, len(lvlm.layers) // 2, len(lvlm.layers)})
     maker = PromptMaker(lvlm, TEXTS, flat_positions=flat_positions)
     with one_line(lvlm.name, "given an image and a text"):
-        batch = [maker(_image(*size)) for size in SIZES]
+        images = [_image(*size) for size in SIZES]
+        batch = [maker(image) for image in images]
+        check_prompts(lvlm, images[-1], list(TEXTS), batch[-1])  # of the last image all but one are spliced
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
     judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
+        warn_of_thoughts(lvlm, batch[0])
         agreement = Agreement.with_plain_passes(lvlm, judges, layers)
         if not own_attention:
             _try_segments(lvlm, judges, layers, agreement)

@@ -14,7 +14,6 @@ from ..errors import ModelError
 from .batches import on_device, token_inputs
 from .hidden_states import run
 from .loading import LVLM
-from .prompts import chat
 
 ABOUT = "An image with {c}: {t}. "
 WITHOUT_CONDITION = "An image of {t}. "
@@ -40,12 +39,12 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
         budget: Tokens a batch.
 
     Raises:
+        ConditionError: a text that holds a token of the model's own.
         ModelError: the model takes no text without an image.
     """
-    rows = [
-        {"input_ids": lvlm.tokenizer(chat(lvlm, text, image=False), return_tensors="pt")["input_ids"][0]}
-        for text in prompts
-    ]
+    for text in prompts:
+        lvlm.chat.check_text(text)
+    rows = [{"input_ids": lvlm.chat.text_ids(text)} for text in prompts]
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
     longest = max(len(row["input_ids"]) for row in rows)
     together = max(1, budget // longest)

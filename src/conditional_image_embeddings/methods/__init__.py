@@ -22,7 +22,9 @@ _CLASSES = {
     "indirect": ("projected", "InDiReCT"),
     "clay": ("projected", "CLAY"),
 }
-_OF_LVLMS = ("image_max_size", "positions", "share", "attn_implementation", "compile")
+_OF_LVLMS = (
+    "image_max_size", "positions", "share", "attn_implementation", "thinking", "chat_template_kwargs", "compile",
+)  # fmt: skip
 _FOR = {"dior": ("dior", "generative"), "clip": ("clip", "indirect", "clay")}  # by what a model is for, its own first
 
 

@@ -6,7 +6,7 @@ Any image-text-to-text model of transformers will do, without training.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
@@ -50,6 +50,9 @@ class DIOR(Embedder):
         share: Compute the image and the common start of the prompts once for all conditions, where that is exact.
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers, but
             for vision towers that read segments: these get `lvlm.segments` where it changes nothing.
+        thinking: "off" for vectors of the answer: where a chat template opens a thought, its own switch is used, or the
+            thought is closed; "as-is" leaves what the template does by default.
+        chat_template_kwargs: Further variables for the model's chat template.
         compile: Compile the decoder's norms and feed-forward networks with torch.compile: takes a while at first, and
             needs what torch.compile needs (a C++ compiler on a CPU).
 
@@ -71,6 +74,8 @@ class DIOR(Embedder):
         positions: str = "native",
         share: bool = True,
         attn_implementation: str | None = None,
+        thinking: str = "off",
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         compile: bool = False,  # noqa: A002 - torch's own word for it
     ) -> None:
         if positions not in POSITIONS:
@@ -80,7 +85,18 @@ class DIOR(Embedder):
         self.revision = checkpoint.revision
         self.image_max_size = image_max_size
         self.positions = positions
-        self.lvlm = loading.load(checkpoint, attn_implementation=attn_implementation)
+        self.lvlm = loading.load(
+            checkpoint,
+            attn_implementation=attn_implementation,
+            thinking=thinking,
+            chat_template_kwargs=chat_template_kwargs,
+        )
+        # What decides the prompt around a text: its tokens themselves, and what was asked for to get them.
+        self.prompt_extra: dict[str, Any] = {"chat_template": self.lvlm.chat.digest}
+        if thinking != "off":
+            self.prompt_extra["thinking"] = thinking
+        if chat_template_kwargs:
+            self.prompt_extra["chat_template_kwargs"] = dict(chat_template_kwargs)
         self.depth = len(self.lvlm.layers)
         self.choice = self_check.choose(
             self.lvlm, share=share, flat_positions=positions == "flat", own_attention=attn_implementation is not None
@@ -88,12 +104,12 @@ class DIOR(Embedder):
         if compile:
             self.lvlm.compile_layers()
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
-        self._prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)
+        self.prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)
         self._told = False
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
-        prepared = self._prompt_maker(request.conditions, request.prompt_types)(image)
+        prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
         if request.drawing:
             pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes())
             prepared = replace(prepared, content=pixels.digest())
@@ -243,7 +259,7 @@ class DIOR(Embedder):
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a vector of the request, in the order of its axes."""
         self._check(request)
-        extra = dict(self.checkpoint.setting_extra)
+        extra = {**self.checkpoint.setting_extra, **self.prompt_extra}
         if request.embedding_source == "mean_output":
             extra["max_new_tokens"] = request.max_new_tokens
         if request.embedding_source != "input_last":
@@ -272,6 +288,7 @@ class DIOR(Embedder):
 
     def _check(self, request: Request) -> None:
         super()._check(request)
+        self.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
         for layer in request.layers:
             self.lvlm.layer_index(layer)
 

@@ -4,7 +4,7 @@ The prompts are DIOR's, and so is the engine: an image and the common prompt are
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -35,6 +35,8 @@ class Generative(Embedder):
         positions: As for `DIOR`.
         share: As for `DIOR`.
         attn_implementation: As for `DIOR`.
+        thinking: As for `DIOR`.
+        chat_template_kwargs: As for `DIOR`.
         compile: As for `DIOR`.
         reader: A `DIOR` of this checkpoint to stand on, whose options count then; None loads one.
 
@@ -56,6 +58,8 @@ class Generative(Embedder):
         positions: str = "native",
         share: bool = True,
         attn_implementation: str | None = None,
+        thinking: str = "off",
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         compile: bool = False,  # noqa: A002 - torch's own word for it
         reader: DIOR | None = None,
     ) -> None:
@@ -76,6 +80,8 @@ class Generative(Embedder):
             positions=positions,
             share=share,
             attn_implementation=attn_implementation,
+            thinking=thinking,
+            chat_template_kwargs=chat_template_kwargs,
             compile=compile,
         )
         self.checkpoint = checkpoint
@@ -136,6 +142,7 @@ class Generative(Embedder):
         self._check(request)
         extra = {
             **self.checkpoint.setting_extra,
+            **self._dior.prompt_extra,
             "text_encoder": self.text_encoder.name,
             "text_encoder_revision": self.text_encoder.revision,
             "max_new_tokens": request.max_new_tokens,
@@ -153,6 +160,10 @@ class Generative(Embedder):
             )
             for condition, prompt_type in product(request.conditions, request.prompt_names)
         ]
+
+    def _check(self, request: Request) -> None:
+        super()._check(request)
+        self._dior.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
 
 
 def answer_text(written: str) -> str:

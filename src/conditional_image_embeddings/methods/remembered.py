@@ -49,7 +49,6 @@ def remembered(
         "revision": fingerprint(directory),
         "dtype": dtype,
         "image_max_size": options.get("image_max_size", 700),
-        "extra": {},
     }
     for_a_prompt = {
         "embedding_source": request.embedding_source,
@@ -57,6 +56,8 @@ def remembered(
     }
     known: dict[Axes, Setting] = {}
     for setting in store.settings():
+        if setting.extra.keys() - {"chat_template"}:  # the template is one of the fingerprint's files
+            continue
         if method in {None, setting.method} and all(getattr(setting, name) == value for name, value in wanted.items()):
             if setting.prompt_type is None:  # a method without a prompt
                 known[None, "describe", -1, -1] = setting

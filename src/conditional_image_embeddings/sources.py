@@ -12,16 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .errors import ImageError, SourceError, some
+from .images import suffixes
 
 if TYPE_CHECKING:
     from .images import ImageInput
 
-# What Pillow reads, with its common plugins: a picture that cannot be read is listed under failures, not left out.
-SUFFIXES = (
-    *(".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".heic", ".heif", ".icns", ".ico", ".j2k", ".jfif", ".jp2"),
-    *(".jpe", ".jpeg", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"),
-    *(".tga", ".tif", ".tiff", ".webp"),
-)
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes", "jpg", "jpeg", "png", "webp")
 ID_COLUMNS = ("image_id", "id", "key", "file_name", "filename", "path")
 ROWS = 32  # of a table with encoded images, held at a time
@@ -66,7 +61,7 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> "list[ImageSource]":
             if not glob.has_magic(path):
                 raise SourceError(f"{path} does not exist: name files, folders, globs, Parquet or Lance files")
             matches = [Path(match) for match in sorted(glob.glob(str(place), recursive=True))]  # noqa: PTH207 - absolute patterns too
-            matched = [match for match in matches if match.suffix.lower() in SUFFIXES and not match.is_dir()]
+            matched = [match for match in matches if match.suffix.lower() in suffixes() and not match.is_dir()]
             if matched:
                 source = Files(_fixed_part(place), matched)
                 sources[f"{source.root} {path}"] = source
@@ -151,7 +146,7 @@ class Folder:
             path = folder / name
             if path.is_dir():
                 yield from self._walk(path, (*above, here))
-            elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):  # a broken link is listed
+            elif path.suffix.lower() in suffixes() and (path.is_file() or not path.exists()):  # a broken link is listed
                 yield text(path.relative_to(self._folder).as_posix()), path
 
 

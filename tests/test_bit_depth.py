@@ -93,6 +93,11 @@ def packed_12_bits(array: Samples) -> bytes:
     return tiff(data.reshape(len(array), -1), {256: (array.shape[1],), 258: (12,)})
 
 
+def test_less_than_10_bits_are_taken_for_10_and_8_for_dark() -> None:
+    assert np.array_equal(pixels(png(samples(9))), in_8_bits(samples(9), 1023))
+    assert np.array_equal(pixels(png(samples(8))), in_8_bits(samples(8), 65535))
+
+
 @pytest.mark.parametrize("bits", [10, 11, 12, 13, 14, 15, 16])
 def test_gray_of_so_many_bits_in_16_uses_them_all(bits: int) -> None:
     gray = samples(bits)

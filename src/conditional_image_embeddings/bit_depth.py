@@ -2,7 +2,7 @@
 
 White is the maximum that the file declares, if no sample exceeds it: TIFF's MaxSampleValue, SMaxSampleValue or
 BitsPerSample, PNG's sBIT, PGM's maxval, the precision of JPEG 2000 and HEIF. Without one it is the image's own: of a
-16-bit image whose samples need only 10 to 15 bits it is the maximum of so many bits (4095 for 12), of others 65535.
+16-bit image whose samples need 9 to 15 bits it is the maximum of so many, at least 10 (4095 for 12), of others 65535.
 Floats and signed integers spread over their own range.
 
 Everything goes in strips, so that an image costs itself and its 8-bit result, not copies in float64.

@@ -131,6 +131,23 @@ def test_pixels_need_no_model(tmp_path: Path) -> None:
         assert "1 embedded" in done.stdout, done.stderr
 
 
+def test_what_is_left_out_and_what_is_taken(tmp_path: Path) -> None:
+    for name in ("a.png", "raw/b.png", "@eaDir/c.png", ".hidden/d.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name)
+    for arguments, taken in (
+        ((), 2),
+        (("--exclude", "raw"), 1),
+        (("--include-hidden",), 4),
+        (("--include_hidden", "--exclude", "raw/*.png", "--exclude", "a.png"), 2),
+    ):
+        done = cie("embed", "photos", "-m", "pixels", "-e", f"db{len(arguments)}", "--json", *arguments, cwd=tmp_path)
+        assert json.loads(done.stdout)[0]["embedded"] == taken, done.stderr
+    everything = cie("embed", "photos", "-m", "pixels", "--exclude", "*", cwd=tmp_path)
+    assert "--include-hidden takes" in error_of(everything, 1)
+    assert error_of(cie("embed", "photos", "-m", "pixels", "--exclude", "[", cwd=tmp_path), 1).count("\n") == 1
+
+
 def test_conditions_together(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for index in range(3):

@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +175,24 @@ def test_unreadable_images_are_listed_and_tried_again(store: Store, folder: Path
     report = run(store, folder)
     assert counts(report) == [(1, 12, 1)]
     assert set(store.failures("images", source=str(folder))) == {"gone.png"}
+
+
+def test_a_heic_without_its_extra_is_listed_and_the_rest_is_done(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pillow_heif
+
+    pillow_heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(folder / "a.heic")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pillow_heif", None)
+        report = run(store, folder)
+    assert counts(report) == [(12, 0, 1)]
+    assert "pip install 'conditional-image-embeddings[heif]'" in report.failures["a.heic"]
+    assert counts(run(store, folder)) == [(1, 12, 0)]
+    import lancedb
+
+    row = lancedb.connect(store.uri).open_table("images").search().where("image_id = 'a.heic'").to_list()[0]
+    assert (row["width"], row["height"]) == (64, 48)
 
 
 def test_changed_files_are_embedded_again_under_every_setting(store: Store, folder: Path) -> None:

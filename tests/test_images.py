@@ -3,6 +3,8 @@
 import contextlib
 import io
 import os
+import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conditional_image_embeddings import ImageError, images
-from conditional_image_embeddings.images import read_image, thumbnail
+from conditional_image_embeddings.images import FORMATS, HEIF_SUFFIXES, read_image, stored_size, suffixes, thumbnail
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
@@ -26,6 +28,26 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def psd(array: np.ndarray = PICTURE) -> bytes:
+    """Photoshop's format at its least, which Pillow reads but does not write: header, three empty parts, raw planes."""
+    header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, *array.shape[:2], 8, 3)
+    return header + bytes(12) + bytes(2) + array.transpose(2, 0, 1).tobytes()
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=-1, chroma=444, matrix_coefficients=0, **options)  # lossless
+    return buffer.getvalue()
+
+
+def in_format(kind: str, array: np.ndarray = PICTURE) -> bytes:
+    if kind in {"PSD", "HEIF"}:
+        return psd(array) if kind == "PSD" else heic(Image.fromarray(array))
+    return encoded(Image.fromarray(array), kind)
 
 
 def test_however_it_comes_the_pixels_are_the_same(tmp_path: Path) -> None:
@@ -45,10 +67,39 @@ def test_a_large_jpeg_has_the_same_pixels_as_a_pil_image(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("size", "scaled"),
-    [((64, 48), (64, 48)), ((1400, 700), (700, 350)), ((30, 2100), (10, 700)), ((9000, 2), (700, 1))],
+    [
+        ((64, 48), (64, 48)),
+        ((1400, 700), (700, 350)),
+        ((30, 2100), (10, 700)),
+        ((9000, 2), (700, 1)),
+        ((1000, 667), (700, 466)),  # 466.9: truncated, as the paper's code has it
+        ((749, 1000), (524, 700)),
+    ],
 )
 def test_the_longer_side_is_bounded(size: tuple[int, int], scaled: tuple[int, int]) -> None:
     assert read_image(Image.new("RGB", size)).size == scaled
+
+
+@pytest.mark.filterwarnings("ignore:Palette images:UserWarning")
+def test_as_the_reference_reads_it() -> None:
+    """Orientation ignored, alpha dropped, sizes truncated, 16 bits as `convert("RGB")` has them."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(Image.fromarray(PICTURE), "PNG", exif=exif)
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    deep = encoded(Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)), "PNG")
+    for image in (turned, encoded(clear, "PNG"), clear, encoded(clear.quantize(), "PNG"), deep, PICTURE):
+        read = read_image(image, as_reference=True)
+        opened = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image
+        expected = Image.fromarray(opened) if isinstance(opened, np.ndarray) else opened.convert("RGB")
+        assert (read.size, read.tobytes()) == (expected.size, expected.tobytes())
+    assert read_image(turned, as_reference=True).size == (64, 48)
+    assert read_image(clear, as_reference=True).getpixel((3, 3)) == (255, 0, 0)
+    wide = Image.fromarray(PICTURE).resize((1000, 667))
+    expected = wide.resize((700, 466), Image.Resampling.LANCZOS)
+    assert read_image(wide, as_reference=True).tobytes() == expected.tobytes()
+    with pytest.raises(ImageError):
+        read_image(b"no image", as_reference=True)
 
 
 def test_transparency_is_white() -> None:
@@ -64,17 +115,131 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert np.array_equal(read, np.arange(256).reshape(16, 16))
 
 
-def test_cmyk_orientation_and_animation(tmp_path: Path) -> None:
+def test_cmyk() -> None:
     cmyk = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")
     red, green, blue = read_image(cmyk).getpixel((4, 4))
     assert red > 180
     assert max(green, blue) < 90
+    assert read_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")).getpixel((4, 4)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "MPO"])
+def test_an_image_is_turned_before_it_is_scaled(kind: str) -> None:
+    picture = Image.fromarray(PICTURE).resize((1000, 667))
+    for orientation, turn in ((1, None), (3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options = {"TIFF": {}, "AVIF": {"quality": 100, "speed": 10}}.get(kind, {"quality": 100})
+        file = encoded(picture, kind, exif=exif, **options)
+        upright = picture.transpose(turn) if turn is not None else picture
+        read = read_image(file)
+        assert read.size == ((466, 700) if orientation == 6 else (700, 466))
+        expected = np.asarray(upright.resize(read.size, Image.Resampling.LANCZOS)).astype(int)
+        assert np.abs(np.asarray(read) - expected).mean() < 4  # what the codec loses
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+def test_an_animation_is_its_first_frame(kind: str) -> None:
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue", "lime")]
+    file = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert getattr(Image.open(io.BytesIO(file)), "n_frames", 3) == 3
+    assert np.abs(np.array(read_image(file).getpixel((9, 9))) - (255, 0, 0)).max() < 4
+    later = Image.open(io.BytesIO(file))
+    if kind in {"GIF", "TIFF"}:  # a PIL image is taken as it stands
+        later.seek(1)
+        assert read_image(later).getpixel((9, 9)) == (0, 0, 255)
+
+
+def test_a_palette_with_transparency_is_white_where_it_is_clear() -> None:
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.putpixel((3, 3), 0)
+    for kind, transparency in (("PNG", 0), ("PNG", bytes([0, 255])), ("GIF", 0)):
+        read = read_image(encoded(palette, kind, transparency=transparency))
+        assert (read.getpixel((3, 3)), read.getpixel((0, 0))) == ((255, 255, 255), (0, 0, 255))
+    half = Image.open(io.BytesIO(encoded(palette, "PNG", transparency=bytes([0, 128]))))
+    assert read_image(half).getpixel((0, 0)) == (127, 127, 255)
+
+
+def test_the_image_of_the_caller_is_left_alone() -> None:
+    for mode in ("RGB", "L", "RGBA", "I;16"):
+        given = Image.new(mode, (8, 8))
+        read = read_image(given)
+        assert read is not given
+        read.paste("lime", (0, 0, 8, 8))
+        assert (given.mode, given.getpixel((0, 0))) == (mode, Image.new(mode, (1, 1)).getpixel((0, 0)))
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "MPO", "HEIF"])
+def test_every_format_is_read(kind: str) -> None:
+    read = read_image(in_format(kind, PICTURE[:48, :48]), max_size=0)
+    reached = Image.open(io.BytesIO(in_format(kind, PICTURE[:48, :48]))) if kind != "HEIF" else read
+    assert read.mode == "RGB"
+    assert read.size == reached.size == ((1024, 1024) if kind == "ICNS" else (48, 48))
+    assert read.tobytes() == reached.convert("RGB").tobytes()
+    if kind in {"PSD", "QOI", "SGI", "PCX", "DIB", "HEIF"}:
+        assert np.array_equal(np.asarray(read), PICTURE[:48, :48])
+
+
+def test_the_suffixes_are_those_of_what_is_read() -> None:
+    """A suffix is collected if and only if its format is read, by Pillow or by the extra for HEIF."""
+    import pillow_heif
+
+    Image.init()
+    registered = Image.registered_extensions()
+    before = dict(registered)
+    pillow_heif.register_heif_opener()
+    try:
+        heif = {suffix for suffix, kind in Image.registered_extensions().items() if kind == "HEIF"}
+    finally:
+        Image.EXTENSION.clear()
+        Image.EXTENSION.update(before)
+        Image.ID.remove("HEIF")
+        for registry in (Image.OPEN, Image.SAVE, Image.SAVE_ALL, Image.MIME):
+            registry.pop("HEIF", None)
+    assert heif == set(HEIF_SUFFIXES)
+    for suffix, kind in before.items():
+        assert (suffix in suffixes()) == (kind in {*FORMATS, "MPO"}), suffix
+    assert suffixes() - set(before) == set(HEIF_SUFFIXES)
+    assert {".jpg", ".png", ".psd", ".sgi", ".qoi", ".pcx", ".dib", ".icns", ".heic", ".avif"} <= suffixes()
+    assert not suffixes() & {".eps", ".pdf", ".ps", ".wmf", ".svg", ".h5", ".fits"}
+
+
+def test_heif_by_its_content_and_upright(tmp_path: Path) -> None:
+    file = tmp_path / "really a heic.jpg"
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
-    assert read_image(encoded(Image.fromarray(PICTURE), "JPEG", exif=exif)).size == (48, 64)
-    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    animated = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert read_image(animated).getpixel((0, 0)) == (255, 0, 0)
+    exif[0x0112] = 6
+    picture = Image.fromarray(PICTURE)
+    for turned in (heic(picture), heic(picture, exif=exif.tobytes())):
+        file.write_bytes(turned)
+        assert read_image(file).tobytes() == read_image(turned).tobytes()
+        assert read_image(turned, as_reference=True).mode == "RGB"
+    assert np.array_equal(np.asarray(read_image(heic(picture))), PICTURE)
+    assert read_image(heic(Image.new("RGBA", (64, 64), (255, 0, 0, 0)))).getpixel((9, 9)) == (255, 255, 255)
+    assert "HEIF" not in Image.OPEN  # the registry is everybody's
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(heic(picture)[:300])
+
+
+def test_heif_without_its_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.heic"
+    file.write_bytes(heic(Image.fromarray(PICTURE)))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for image in (file, file.read_bytes()):
+        with pytest.raises(ImageError, match=r"HEIF.*pip install 'conditional-image-embeddings\[heif\]'"):
+            read_image(image)
+    with pytest.raises(ImageError, match="no image in a format"):
+        read_image(b"\0\0\0\x18ftypqt  " + bytes(40))
+
+
+def test_the_stored_size_is_in_the_header() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert stored_size(encoded(Image.fromarray(PICTURE), "JPEG", exif=exif)) == (64, 48)
+    assert stored_size(heic(Image.fromarray(PICTURE))) == (64, 48)
+    assert stored_size(Image.fromarray(PICTURE)) == (64, 48)
+    with pytest.raises(ImageError, match="no image in a format"):
+        stored_size(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:
@@ -99,6 +264,7 @@ def test_names(tmp_path: Path, name: str) -> None:
         (b"hello, world" * 10, "no image in a format"),
         (png()[: len(png()) // 2], "cannot be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "no image in a format"),
+        (psd().replace(b"\0\x08\0\x03", b"\0\x10\0\x03", 1), "PSD.*rare variant"),  # of 16 bits
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -158,16 +324,19 @@ def test_a_photograph_of_a_hundred_megapixels_is_read(recwarn: pytest.WarningsRe
     assert not recwarn.list
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
+WHOLE = {kind: in_format(kind, PICTURE[:16, :16]) for kind in (*FORMATS, "HEIF")}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 @given(
-    st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA", "DDS"]),
+    st.sampled_from([*FORMATS, "HEIF"]),
     st.floats(0.05, 1),
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8),
 )
 def test_a_damaged_image_is_read_or_refused_never_anything_else(
     kind: str, part: float, flips: list[tuple[int, int]]
 ) -> None:
-    damaged = bytearray(encoded(Image.fromarray(PICTURE[:16, :16]), kind))
+    damaged = bytearray(WHOLE[kind])
     for place, value in flips:
         damaged[place % len(damaged)] = value
     with contextlib.suppress(ImageError):

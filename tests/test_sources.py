@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import lancedb
@@ -11,8 +12,8 @@ from conditional_image_embeddings.errors import ImageError, SourceError
 from conditional_image_embeddings.sources import find, listing, select
 
 
-def ids(*paths: Path | str) -> list[str]:
-    (source,) = find([str(path) for path in paths])
+def ids(*paths: Path | str, **options: object) -> list[str]:
+    (source,) = find([str(path) for path in paths], **options)
     assert [image_id for image_id, _ in listing(source)] == [image_id for image_id, _ in source]
     return [image_id for image_id, _ in source]
 
@@ -83,6 +84,98 @@ def test_a_glob(folder: Path) -> None:
     assert source.root == str(folder)
     with pytest.raises(SourceError, match=r"no image, folder or table matches .*\*\.gif"):
         find([f"{folder}/*.gif"])
+
+
+# Of each program one folder that holds no photographs of its own, and what a photographer might call a folder.
+NO_PHOTOS = (
+    *("@eaDir", "#recycle", "#snapshot", "@tmp", "@Recycle", "@Recently-Snapshot", "@__thumb", "@Transcode"),
+    *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found", "~snapshot", "__MACOSX", "__pycache__"),
+    *(".@__thumb", ".Trashes", ".Trash-1000", ".thumbnails", ".git", "node_modules", "Catalog Previews.lrdata"),
+    *("Smart Previews.LRDATA", "Photos.photoslibrary/resources/derivatives"),
+    *("Old.aplibrary/Thumbnails", "Old.aplibrary/Previews"),
+)
+PHOTOS = ("recycle", "thumbnails", "Photos.photoslibrary/originals", "Old.aplibrary/Masters", "node", "lrdata", "@home")
+
+
+def test_folders_of_caches_are_no_photos(tmp_path: Path) -> None:
+    for name in (*NO_PHOTOS, *PHOTOS):
+        draw(tmp_path / name, 1)
+        draw(tmp_path / "2024" / name, 1)
+    photos = sorted(f"{above}{name}/00000.png" for name in PHOTOS for above in ("", "2024/"))
+    everything = sorted(f"{above}{name}/00000.png" for name in (*NO_PHOTOS, *PHOTOS) for above in ("", "2024/"))
+    assert sorted(ids(tmp_path)) == photos
+    assert sorted(ids(tmp_path, include_hidden=True)) == everything
+    assert sorted(ids(f"{tmp_path}/**/*.png")) == photos
+    assert sorted(ids(f"{tmp_path}/**/*.png", include_hidden=True)) == everything
+    for name in NO_PHOTOS:  # what is named is taken
+        assert ids(tmp_path / name) == ["00000.png"]
+    assert ids(f"{tmp_path}/@eaDir/*.png") == ["00000.png"]
+    assert ids(f"{tmp_path}/20*/@eaDir/*.png") == ["2024/@eaDir/00000.png"]
+    draw(tmp_path / "2024" / "@eaDir" / "deep", 1)
+    assert ids(f"{tmp_path}/20*/@eaDir/*/*.png") == ["2024/@eaDir/deep/00000.png"]
+    whole = {name for name in PHOTOS if "/" not in name} | {"2024", "Photos.photoslibrary", "Old.aplibrary"}
+    assert {source.dataset for source in find([f"{tmp_path}/*"])} == whole
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("b", "00000.png 00001.png c/00000.png c/x.tmp.jpg"),  # the name of a folder at any depth
+        ("*.tmp.jpg", "00000.png 00001.png b/00000.png c/00000.png c/b/00000.png"),
+        ("/b", "00000.png 00001.png c/00000.png c/b/00000.png c/x.tmp.jpg"),  # that of the root
+        ("b/", "00000.png 00001.png c/00000.png c/x.tmp.jpg"),
+        ("00000.png/", "00000.png 00001.png b/00000.png c/00000.png c/b/00000.png c/x.tmp.jpg"),  # no folder
+        ("c/*.png", "00000.png 00001.png b/00000.png c/b/00000.png c/x.tmp.jpg"),  # a star stops at a slash
+        ("c/**/*.png", "00000.png 00001.png b/00000.png c/x.tmp.jpg"),
+        ("0000[!1].png", "00001.png c/x.tmp.jpg"),
+        ("B", "00000.png 00001.png b/00000.png c/00000.png c/b/00000.png c/x.tmp.jpg"),
+        (("*.png", "!/00001.png"), "00001.png c/x.tmp.jpg"),  # in order, taken back
+        (("b", "*.jpg"), "00000.png 00001.png c/00000.png"),
+    ],
+)
+def test_patterns_leave_out(tmp_path: Path, pattern: str | tuple[str, ...], left: str) -> None:
+    folder = draw(tmp_path / "photos", 2)
+    for inner in ("b", "c", "c/b"):
+        draw(folder / inner, 1)
+    shutil.copy(folder / "00000.png", folder / "c" / "x.tmp.jpg")
+    expected = left.split()
+    assert ids(folder, exclude=pattern) == expected
+    assert sorted(ids(f"{folder}/**/*.*", exclude=pattern)) == sorted(expected)
+    named = sorted(str(path) for path in folder.rglob("*.*"))
+    assert sorted(ids(*named, exclude=pattern)) == sorted(expected)
+
+
+def test_a_number_sign_is_a_name_not_a_comment(tmp_path: Path) -> None:
+    draw(tmp_path / "#old", 1)
+    draw(tmp_path, 1)
+    assert ids(tmp_path, exclude=["#old"]) == ["00000.png"]
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "!", "/", "[", "a[b", "[z-a]", "a\\"])
+def test_a_pattern_that_is_none_is_named(folder: Path, pattern: str) -> None:
+    with pytest.raises(SourceError, match=r"cannot be excluded \(.+\): write it as in \.gitignore") as error:
+        find([folder], exclude=["fine", pattern])
+    assert repr(pattern) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_images_says_what_was_skipped(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "photos" / "@eaDir", 1).parent
+    draw(folder / ".hidden", 1)
+    draw(folder, 3)
+    (folder / ".DS_Store").write_text("x")
+    shutil.copy(folder / "00000.png", folder / ".a.png")
+    with pytest.raises(SourceError) as error:
+        find([folder], exclude=["*.png"])
+    assert str(error.value) == (
+        f"folder {folder} has no images (looked for suffixes such as .jpg, .png, .webp; skipped: "
+        "2 hidden (.a.png, .hidden/), 1 caches (@eaDir/), 3 excluded (00000.png, 00001.png and 1 more); "
+        "--include-hidden takes those that are hidden or caches)"
+    )
+    with pytest.raises(SourceError, match=r"matches .*; skipped: 3 excluded \(00000.png, 00001.png and 1 more\)$"):
+        find([f"{folder}/*.png"], exclude=["*.png"])
+    with pytest.raises(SourceError, match=r"all files that were named are excluded: .*00000\.png$"):
+        find([folder / "00000.png"], exclude=["*.png"])
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .datasets.benchmark import Benchmark
 from .errors import ImageError, ModelError
-from .images import read_image, thumbnail
+from .images import read_image, stored_size, thumbnail
 from .methods.embedder import Embedder
 from .methods.remembered import Remembered
 from .methods.request import Embedded, Request, Words
@@ -358,8 +357,7 @@ class _Reader:
 def _upright_size(given: Any, image: Image.Image) -> tuple[int, int]:
     if not isinstance(given, bytes | Path):
         return image.size
-    with Image.open(BytesIO(given) if isinstance(given, bytes) else given) as header:
-        width, height = header.size
+    width, height = stored_size(given)
     turned = (width - height) * (image.width - image.height) < 0  # by its EXIF orientation
     return (height, width) if turned else (width, height)
 

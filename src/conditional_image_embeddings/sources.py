@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .errors import ImageError, SourceError, some
+from .images import suffixes
+from .selection import Selection, Skipped, is_cache
 
 if TYPE_CHECKING:
     from .images import ImageInput
 
-# What Pillow reads, with its common plugins: a picture that cannot be read is listed under failures, not left out.
-SUFFIXES = (
-    *(".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".heic", ".heif", ".icns", ".ico", ".j2k", ".jfif", ".jp2"),
-    *(".jpe", ".jpeg", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"),
-    *(".tga", ".tif", ".tiff", ".webp"),
-)
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes", "jpg", "jpeg", "png", "webp")
 ID_COLUMNS = ("image_id", "id", "key", "file_name", "filename", "path")
 ROWS = 32  # of a table with encoded images, held at a time
@@ -43,17 +39,26 @@ class ImageSource(Protocol):
     def __iter__(self) -> Iterator[tuple[str, Image]]: ...
 
 
-def find(paths: Sequence[str | os.PathLike[str]]) -> "list[ImageSource]":
+def find(
+    paths: Sequence[str | os.PathLike[str]], *, include_hidden: bool = False, exclude: Sequence[str] = ()
+) -> "list[ImageSource]":
     """The sources that a command line names: one a folder, glob or table, and one for all single files together.
 
-    A folder, with its folders, is searched for files with the suffix of an image, hidden ones left out; so is what a
-    glob matches. A file that is named is taken whatever its suffix. Single files get ids relative to their common
-    folder.
+    A folder, with its folders, is searched for files with the suffix of an image; so is what a glob matches. A file
+    that is named is taken whatever its suffix. Single files get ids relative to their common folder.
+
+    Args:
+        paths: Files, folders, globs, Parquet and Lance files.
+        include_hidden: Take hidden files and folders too, and folders of caches (`selection.CACHES`), which are
+            skipped unless they are named themselves.
+        exclude: Patterns as in .gitignore of what to leave out: without a slash they match the name of a file or
+            folder at any depth, with one the path relative to the source's root. Rows of tables are not matched.
 
     Raises:
         SourceError: a path that does not exist, a glob that matches nothing, a folder without images, a table without
-            an image column.
+            an image column, a pattern that is none.
     """
+    selection = Selection(include_hidden=include_hidden, exclude=exclude)
     sources: dict[str, ImageSource] = {}
     files: list[Path] = []
     for given in paths:
@@ -65,23 +70,27 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> "list[ImageSource]":
         if not os.path.lexists(place):
             if not glob.has_magic(path):
                 raise SourceError(f"{path} does not exist: name files, folders, globs, Parquet or Lance files")
-            matches = [Path(match) for match in sorted(glob.glob(str(place), recursive=True))]  # noqa: PTH207 - absolute patterns too
-            matched = [match for match in matches if match.suffix.lower() in SUFFIXES and not match.is_dir()]
+            matches, skipped = _matches(place, selection)
+            matched = [match for match in matches if match.suffix.lower() in suffixes() and not match.is_dir()]
             if matched:
                 source = Files(_fixed_part(place), matched)
                 sources[f"{source.root} {path}"] = source
             matches = [match for match in matches if _is_table(match) or (match.is_dir() and not matched)]
             if not matched and not matches:
-                raise SourceError(f"no image, folder or table matches {path}")
+                raise SourceError(f"no image, folder or table matches {path}{skipped}")
         for match in matches:
             if _is_table(match):
                 sources[str(match)] = Table(match)
             elif match.is_dir():
-                sources.setdefault(os.path.realpath(match), Folder(match))
+                sources.setdefault(os.path.realpath(match), Folder(match, selection))
             else:
                 files.append(match)
     if files:
-        sources["files"] = Files(Path(os.path.commonpath([_absolute(file).parent for file in files])), files)
+        root = _absolute(Path(os.path.commonpath([_absolute(file).parent for file in files])))
+        taken = [file for file in files if not selection.excludes(_absolute(file).relative_to(root).as_posix())]
+        if not taken:
+            raise SourceError(f"all files that were named are excluded: {some([text(file) for file in files], 3)}")
+        sources["files"] = Files(root, taken)
     return list(sources.values())
 
 
@@ -120,8 +129,9 @@ class Files:
 class Folder:
     """A folder's images, its folders' too. A link back to a folder above is not followed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, selection: Selection | None = None) -> None:
         self._folder = _absolute(folder)
+        self._selection = selection or Selection()
         self.root = text(self._folder)
         self.dataset = text(self._folder.name) or "root"
         try:
@@ -129,30 +139,43 @@ class Folder:
                 pass
         except OSError as error:
             raise SourceError(f"folder {self.root} cannot be listed: {error.strerror}") from error
-        if next(iter(self), None) is None:
+        skipped = Skipped()
+        if next(self._walk("", (), skipped), None) is None:
             tables = [text(file.name) for file in sorted(self._folder.rglob("*.parquet"))]
             hint = f"; name its Parquet files instead ({some(tables, 2)})" if tables else ""
-            raise SourceError(f"folder {self.root} has no images (looked for suffixes such as .jpg, .png, .webp){hint}")
+            looked = f"looked for suffixes such as .jpg, .png, .webp{skipped}"
+            raise SourceError(f"folder {self.root} has no images ({looked}){hint}")
 
     def __iter__(self) -> Iterator[tuple[str, Image]]:
-        return self._walk(self._folder, above=())
+        return self._walk("", ())
 
-    def _walk(self, folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Image]]:
+    def _walk(
+        self, inner: str, above: tuple[tuple[int, int], ...], skipped: Skipped | None = None
+    ) -> Iterator[tuple[str, Image]]:
+        """The images of a folder, `inner` being its path relative to the root, with a slash behind it."""
+        folder = self._folder / inner
         try:
             status = folder.stat()
-            entries = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+            names = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
-            yield text(folder.relative_to(self._folder).as_posix()) + "/", _unlisted(folder, error)
+            yield text(inner) or "./", _unlisted(folder, error)
             return
         here = (status.st_dev, status.st_ino)
         if here in above:
             return
-        for name in entries:
+        for name in names:
             path = folder / name
-            if path.is_dir():
-                yield from self._walk(path, (*above, here))
-            elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):  # a broken link is listed
-                yield text(path.relative_to(self._folder).as_posix()), path
+            is_folder = path.is_dir()
+            if not is_folder and path.suffix.lower() not in suffixes():
+                continue
+            reason = self._selection.reason_to_skip(inner + name, is_folder=is_folder)
+            if reason is not None:
+                if skipped is not None:
+                    skipped.add(reason, text(inner + name), is_folder=is_folder)
+            elif is_folder:
+                yield from self._walk(f"{inner}{name}/", (*above, here), skipped)
+            elif path.is_file() or not path.exists():  # a broken link is listed
+                yield text(inner + name), path
 
 
 class Table:
@@ -285,6 +308,23 @@ def _unlisted(folder: Path, error: OSError) -> "Callable[[], ImageInput]":
         raise ImageError(f"folder {text(folder)} cannot be listed: {error.strerror}")
 
     return raise_it
+
+
+def _matches(pattern: Path, selection: Selection) -> tuple[list[Path], Skipped]:
+    """What a glob matches and is taken: not what lies in a folder of caches, unless the pattern names that folder."""
+    root, skipped, taken = _fixed_part(pattern), Skipped(), []
+    found = glob.glob(str(pattern), recursive=True, include_hidden=selection.include_hidden)  # noqa: PTH207 - absolute patterns too
+    for match in map(Path, sorted(found)):
+        inner, is_folder = match.relative_to(root), match.is_dir()
+        folders = inner.parts if is_folder else inner.parts[:-1]
+        unnamed = "/".join(name for name in folders if name not in pattern.parts)
+        if unnamed and not selection.include_hidden and is_cache(unnamed):
+            skipped.add("caches", text(inner.as_posix()), is_folder=is_folder)
+        elif selection.excludes(inner.as_posix(), is_folder=is_folder):
+            skipped.add("excluded", text(inner.as_posix()), is_folder=is_folder)
+        else:
+            taken.append(match)
+    return taken, skipped
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -78,6 +78,18 @@ LAYER_POOLINGS = ("mean", "concat")
     show_default=True,
     help="Scale images down to this many pixels on the longer side.",
 )
+@click.option(
+    "--include-hidden",
+    is_flag=True,
+    help="Take hidden files too, and folders of caches and deleted files (@eaDir, #recycle, __MACOSX, ...).",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out what matches, as in .gitignore: without a slash a file's or folder's name at any depth (raw, "
+    "*.tmp.jpg), with one the path from SOURCE (/old, 2024/*.tif, b/**/c). Repeat it. Rows of tables are not matched.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
 @click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
@@ -118,6 +130,8 @@ def embed(
     max_new_tokens: int,
     word_lists: tuple[str, ...],
     together: bool,
+    include_hidden: bool,
+    exclude: tuple[str, ...],
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
@@ -156,7 +170,7 @@ def embed(
         max_new_tokens=max_new_tokens,
         top_words=top_words,
     )
-    found = image_sources.find(sources)
+    found = image_sources.find(sources, include_hidden=include_hidden, exclude=exclude)
     if loading["thinking"] == "off":
         del loading["thinking"]
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DatasetError, some
-from ..sources import SUFFIXES
+from ..images import suffixes
+from ..selection import is_cache
 
 MAX_BYTES = 256 * 1024**2  # of one annotation file; the largest known has 27 MB
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".part")
@@ -53,9 +54,9 @@ def _images(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
     seen.add(real)
     for entry in entries:
         if entry.is_dir():
-            if depth and entry.name != "__MACOSX":
+            if depth and not is_cache(entry.name):
                 yield from _images(folder / entry.name, depth - 1, seen)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and is_whole(Path(entry.path)):
+        elif Path(entry.name).suffix.lower() in suffixes() and is_whole(Path(entry.path)):
             yield folder / entry.name
 
 

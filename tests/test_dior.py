@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, GPT2Config,
 from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.conditions import PROMPTS, prompt
 from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.lvlm.first_word import MAX_BEFORE, first_word, folded, has_ended
 from conditional_image_embeddings.methods.dior import DIOR
 from conditional_image_embeddings.methods.request import Request
 
@@ -189,7 +189,7 @@ def test_generation_without_sharing_gives_the_same(dior, directories):
 
 
 def slow_words(directory: Path, image: Image.Image, text: str, k: int) -> dict[str, float]:
-    """Each of the 2 k most probable first tokens, continued by whole passes until its word has ended."""
+    """Each of the 2 k most probable first tokens, continued by whole passes to an answer, whose first word is taken."""
     model, inputs = single_prompt(directory, image, text)
     tokenizer = AutoProcessor.from_pretrained(directory).tokenizer
     length = inputs["input_ids"].shape[1]
@@ -206,18 +206,19 @@ def slow_words(directory: Path, image: Image.Image, text: str, k: int) -> dict[s
 
     found: dict[str, float] = {}
     best = logarithms([]).topk(2 * k)
-    for token, logarithm in zip(best.indices.tolist(), best.values.tolist(), strict=True):
-        tokens, total = [token], logarithm
-        while token != 3 and len(tokens) < 8:
+    for first, logarithm in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+        tokens, totals, texts = [first], [logarithm], [tokenizer.decode([first], skip_special_tokens=True)]
+        while tokens[-1] != 3 and not any(map(has_ended, texts[:-2])):  # two tokens more than are needed
             likely, coming = (each.item() for each in logarithms(tokens).max(-1))
-            spelled = tokenizer.decode([*tokens, coming], skip_special_tokens=True).rstrip("\ufffd")
-            if coming == 3 or re.match(r"[^\w\ufffd]*\w[\w'’-]*[^\w'’-]", spelled):
-                break
-            tokens, total = [*tokens, coming], total + likely
-        spelled = tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd")
-        match = re.match(r"[^\w\ufffd]*(\w[\w'’-]*)", spelled)
-        word = (match[1].rstrip("'’-") if match else " ".join(spelled.split())).casefold()
-        found[word] = found.get(word, 0.0) + math.exp(total)
+            tokens, totals = [*tokens, coming], [*totals, totals[-1] + likely * (coming != 3)]
+            texts.append(tokenizer.decode(tokens, skip_special_tokens=True))
+        word = first_word(texts[-1])
+        if word:
+            needed = next(n for n, text in enumerate(texts) if first_word(text) == word)
+        else:  # nothing but punctuation
+            needed = next((n for n, text in enumerate(texts) if has_ended(text)), -1)
+            word = " ".join(texts[needed][:MAX_BEFORE].replace("\ufffd", "").split())
+        found[folded(word)] = found.get(folded(word), 0.0) + math.exp(totals[needed])
     return dict(sorted(found.items(), key=lambda pair: -pair[1])[:k])
 
 

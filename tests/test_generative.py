@@ -186,6 +186,7 @@ def test_beside_dior_it_is_the_same(lvlm: Path, sentence_t5: Path) -> None:
         (' "Red".\n', "Red"),
         ("“dark  red” is what", "dark red"),
         ("the driver's car", "the driver's car"),
+        ('צה"ל" הוא', 'צה"ל'),
         ('"', ""),
         ("", ""),
     ],

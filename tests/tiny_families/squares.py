@@ -132,7 +132,7 @@ def llama4() -> Built:
         },
         image_token_index=token_id(tok, "<|patch|>"),
     )
-    # Transformers 5.24 reads this field, which nothing sets.
+    # Transformers 5.24 reads this field, which nothing sets: for the references, since the engine minds itself.
     modeling_llama4.MoeCausalLMOutputWithPast.image_outputs = None
     images = tf.Llama4ImageProcessor(size=SQUARE, max_patches=4)
     return config, tf.Llama4Processor(images, tok, chat_template=tok.chat_template)

@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -82,15 +82,23 @@ class Read:
 
     def select(self, rows: Sequence[int]) -> "Read":
         """Some of the rows, or a row several times, with a cache of their own."""
+        own = replace(
+            self,
+            rows=[self.rows[row] for row in rows],
+            cache=copy.deepcopy(self.cache),
+            logits=self.logits[rows],
+            states=None,
+        )
+        return replace(own, inputs=own.keep(rows, self.inputs))
+
+    def keep(self, rows: Sequence[int], inputs: dict[str, Any]) -> dict[str, Any]:
+        """Leave these rows in the cache only; of the inputs that it was last given, those of the same rows."""
         index = torch.tensor(rows, device=self.logits.device)
-        cache = copy.deepcopy(self.cache)
-        cache.reorder_cache(index)
-        inputs = {
+        self.cache.reorder_cache(index)
+        return {
             key: value.index_select(1 if key == "position_ids" and value.ndim == 3 else 0, index)
-            for key, value in self.inputs.items()
+            for key, value in inputs.items()
         }
-        chosen = [self.rows[row] for row in rows]
-        return Read(rows=chosen, cache=cache, inputs=inputs, logits=self.logits[index], states=None)
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,11 @@ def end_tokens(lvlm: LVLM) -> set[int]:
     named = getattr(lvlm.model.generation_config, "eos_token_id", None)
     ends = set(named if isinstance(named, list) else [named]) | {lvlm.tokenizer.eos_token_id}
     return {int(token) for token in ends if token is not None}
+
+
+def written(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of tokens as the model means it: without special tokens, and with all of its spaces."""
+    return str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _rows(batch: Sequence[Prepared]) -> list[Row]:

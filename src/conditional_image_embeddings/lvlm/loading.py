@@ -146,6 +146,8 @@ def load(
     model = checkpoint.load_model(AutoModelForImageTextToText, **options)
     if any(getattr(config, "is_encoder_decoder", False) for config in (model.config, model.config.get_text_config())):
         raise ModelError(f"{name} is an encoder-decoder: the image is not in its prompt, so DIOR has no token to embed")
+    if model.config.model_type == "llama4":
+        model.language_model.register_forward_hook(_add_image_outputs)
     processor = checkpoint.load_processor()
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or getattr(processor, "image_processor", None) is None:
@@ -174,6 +176,12 @@ def load(
         image_token_id=image_token_id,
         cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
     )
+
+
+def _add_image_outputs(_module: nn.Module, _args: Any, outputs: Any) -> None:
+    """Transformers 5.24's Llama 4 asks its language model's output for a field that nothing sets."""
+    if not hasattr(outputs, "image_outputs"):
+        outputs.image_outputs = None
 
 
 def _decoder(name: str, model: Any) -> tuple[nn.Module, nn.ModuleList]:

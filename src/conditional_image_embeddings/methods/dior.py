@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -20,14 +20,14 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
-from ..errors import ImageError
+from ..errors import ImageError, ModelError
 from ..images import ImageInput
 from ..lvlm import generation, loading, plain, self_check
 from ..lvlm.cached import prefix_end
 from ..lvlm.prompts import Prepared, PromptMaker
 from ..lvlm.texts import embed as embed_texts
 from ..lvlm.texts import text_prompt
-from ..lvlm.words import Words, say
+from ..lvlm.words import Words, say, silence
 from ..settings import Setting
 from .embedder import Embedder, is_one_image
 from .request import Embedded, Request
@@ -64,7 +64,6 @@ class DIOR(Embedder):
     conditional = True
     has_prompts = True
     has_hidden_states = True
-    has_words = True
 
     def __init__(
         self,
@@ -107,6 +106,23 @@ class DIOR(Embedder):
         self.prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)
         self._told = False
 
+    @cached_property
+    def has_words(self) -> bool:
+        """Whether words are told with a vector if they are asked for; where not, a warning says why."""
+        if self._silence:
+            logger.warning("%s; vectors come without words", self._silence)
+        return self._silence is None
+
+    @cached_property
+    def _silence(self) -> str | None:
+        """Why the model tells no words, if it does not: tried on a small image when words are first asked for."""
+        picture = Image.new("RGB", (112, 80), "gray")
+        batch = [self.prepare(picture, Request(conditions=("color", "the model of the car")))]
+        share = self.choice.caches and self.shares(batch, (-1,))
+        with torch.inference_mode():
+            reasons = [silence(self.lvlm, part, share=share) for part in self.choice.parts(batch, share=share)]
+        return next(filter(None, reasons), None)
+
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
         prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
@@ -127,7 +143,7 @@ class DIOR(Embedder):
         """Vectors, and words if asked for: from one reading of each prompt where the last token's state is wanted."""
         layers = [self.lvlm.layer_index(layer) for layer in request.layers]
         with torch.inference_mode():
-            if request.top_words:
+            if request.top_words and self.has_words:
                 of_last = request.embedding_source == "input_last" and request.tokens == (-1,)
                 states, words = self._said(batch, layers if of_last else [], request)
                 if states is None:
@@ -227,7 +243,7 @@ class DIOR(Embedder):
         """What the model would say: the k most probable words of its answer, each with its probability.
 
         The most probable first tokens are continued greedily until the word that each begins has ended; a word's
-        probability is that of its pieces one after another. Case and white space are folded.
+        probability is that of its pieces one after another. Case is folded. (What a word is: docs/methods.md.)
 
         Returns:
             For each image and condition a list of at most k pairs such as ("red", 0.81), most probable first. A single
@@ -235,9 +251,12 @@ class DIOR(Embedder):
 
         Raises:
             ImageError: an image cannot be read.
+            ModelError: the model tells no words.
         """
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one word")
+        if self._silence:
+            raise ModelError(self._silence)
         request = Request(
             conditions=checked_conditions(conditions),
             prompt_types=(prompt_type,),

@@ -37,7 +37,6 @@ class Embedder(ABC):
         has_together: Whether several conditions can make one vector.
         has_prompts: Whether the prompt type can be chosen.
         has_hidden_states: Whether layer, token and embedding source can be chosen.
-        has_words: Whether words are told with a vector if they are asked for.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
@@ -51,7 +50,6 @@ class Embedder(ABC):
     has_together: bool = False
     has_prompts: bool = False
     has_hidden_states: bool = False
-    has_words: bool = False
     image_max_size: int
     budget: int
 
@@ -59,6 +57,11 @@ class Embedder(ABC):
     def reader(self) -> "Embedder":
         """The embedder that holds the model: this one, unless it stands on another."""
         return self.base or self
+
+    @property
+    def has_words(self) -> bool:
+        """Whether words are told with a vector if they are asked for."""
+        return False
 
     @abstractmethod
     def prepare(self, image: Image.Image, request: Request) -> Any:

@@ -3,17 +3,17 @@
 The prompts are DIOR's, and so is the engine: an image and the common prompt are read once for all its conditions.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
+import regex
 import torch
 from PIL import Image
 
 from ..checkpoint import Checkpoint
-from ..lvlm.generation import answers, end_tokens
+from ..lvlm.generation import answers, end_tokens, written
 from ..lvlm.prompts import Prepared
 from ..settings import Setting
 from .dior import DIOR
@@ -22,7 +22,7 @@ from .request import Embedded, Request
 from .text_encoder import DEFAULT, TextEncoder
 
 _QUOTES = "\"“”„«»'‘’`"  # what models put around an answer
-_CLOSING = re.compile(r"[\"“”»]")
+_CLOSING = regex.compile(r"(?!(?<=\p{Hebrew})\"\p{Hebrew})[\"“”»]")  # in Hebrew it is also a letter's sign: צה"ל
 
 
 class Generative(Embedder):
@@ -113,8 +113,8 @@ class Generative(Embedder):
             ]
         ends = end_tokens(lvlm)
         spoken = [[token for token in answer.tokens if token not in ends] for answer in given]
-        written = [lvlm.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in spoken]
-        said = [(answer_text(text), answer.probability) for text, answer in zip(written, given, strict=True)]
+        texts = [written(lvlm.tokenizer, tokens) for tokens in spoken]
+        said = [(answer_text(text), answer.probability) for text, answer in zip(texts, given, strict=True)]
         each = len(request.conditions) * len(request.prompt_types)
         vectors = self.text_encoder.encode([text for text, _ in said])
         vectors = vectors.reshape(len(batch), len(request.conditions), len(request.prompt_types), -1)
@@ -166,7 +166,7 @@ class Generative(Embedder):
         self._dior.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
 
 
-def answer_text(written: str) -> str:
+def answer_text(text: str) -> str:
     """Only the answer: the prompt opened a quotation, so it ends where the quotation is closed."""
-    opened = written.strip().lstrip(_QUOTES)
+    opened = text.strip().lstrip(_QUOTES)
     return " ".join(_CLOSING.split(opened, maxsplit=1)[0].split()).strip(_QUOTES)

@@ -84,8 +84,15 @@ class Remembered:
         first = next(iter(known.values()))
         self.model = first.model
         self.image_max_size = first.image_max_size
-        self.has_words = first.method == "dior"
         self._known, self._load = known, load
+        self._may_have_words = first.method == "dior"
+
+    @property
+    def has_words(self) -> bool:
+        """As the embedder itself says, which is loaded for it: a model without words looks like one whose words were
+        not asked for.
+        """
+        return self._may_have_words and self._load().has_words
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         return [replace(self._known[axes], dataset=dataset, source=source) for axes in _axes(request)]

@@ -45,10 +45,39 @@ def test_a_large_jpeg_has_the_same_pixels_as_a_pil_image(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("size", "scaled"),
-    [((64, 48), (64, 48)), ((1400, 700), (700, 350)), ((30, 2100), (10, 700)), ((9000, 2), (700, 1))],
+    [
+        ((64, 48), (64, 48)),
+        ((1400, 700), (700, 350)),
+        ((30, 2100), (10, 700)),
+        ((9000, 2), (700, 1)),
+        ((1000, 667), (700, 466)),  # 466.9: truncated, as the paper's code has it
+        ((749, 1000), (524, 700)),
+    ],
 )
 def test_the_longer_side_is_bounded(size: tuple[int, int], scaled: tuple[int, int]) -> None:
     assert read_image(Image.new("RGB", size)).size == scaled
+
+
+@pytest.mark.filterwarnings("ignore:Palette images:UserWarning")
+def test_as_the_reference_reads_it() -> None:
+    """Orientation ignored, alpha dropped, sizes truncated, 16 bits as `convert("RGB")` has them."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(Image.fromarray(PICTURE), "PNG", exif=exif)
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    deep = encoded(Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)), "PNG")
+    for image in (turned, encoded(clear, "PNG"), clear, encoded(clear.quantize(), "PNG"), deep, PICTURE):
+        read = read_image(image, as_reference=True)
+        opened = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image
+        expected = Image.fromarray(opened) if isinstance(opened, np.ndarray) else opened.convert("RGB")
+        assert (read.size, read.tobytes()) == (expected.size, expected.tobytes())
+    assert read_image(turned, as_reference=True).size == (64, 48)
+    assert read_image(clear, as_reference=True).getpixel((3, 3)) == (255, 0, 0)
+    wide = Image.fromarray(PICTURE).resize((1000, 667))
+    expected = wide.resize((700, 466), Image.Resampling.LANCZOS)
+    assert read_image(wide, as_reference=True).tobytes() == expected.tobytes()
+    with pytest.raises(ImageError):
+        read_image(b"no image", as_reference=True)
 
 
 def test_transparency_is_white() -> None:

@@ -31,12 +31,15 @@ THUMBNAIL_SIDE = 160
 _OPENING = Lock()
 
 
-def read_image(image: ImageInput, *, max_size: int = 700) -> Image.Image:
+def read_image(image: ImageInput, *, max_size: int = 700, as_reference: bool = False) -> Image.Image:
     """Read an image as RGB: upright by its EXIF orientation, its first frame, transparency on white.
 
     Args:
         image: A path, encoded bytes, a PIL image, or an (H, W, 3) uint8 array or tensor. Not a URL.
-        max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept); 0 leaves it as it is.
+        max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept, the other side
+            truncated as the paper's code does, but never to 0); 0 leaves the image as it is.
+        as_reference: The pixels that the paper's code sees, which are those of Pillow's `convert("RGB")`: the EXIF
+            orientation ignored, alpha dropped, 16 bits a channel clipped or cut as Pillow has it.
 
     Raises:
         ImageError: it cannot be read; one line names the file and says why.
@@ -46,7 +49,8 @@ def read_image(image: ImageInput, *, max_size: int = 700) -> Image.Image:
         opened = _opened(image, name)
         _check_size(opened, name)
         opened.load()  # at full size: a JPEG decoded at a fraction of it would have other pixels than a PIL image
-        return _scaled(_rgb(ImageOps.exif_transpose(opened)), max_size)
+        rgb = opened.convert("RGB") if as_reference else _rgb(ImageOps.exif_transpose(opened))
+        return _scaled(rgb, max_size)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -149,7 +153,7 @@ def _scaled(image: Image.Image, max_size: int) -> Image.Image:
     longer = max(image.size)
     if not max_size or longer <= max_size:
         return image
-    width, height = (max(1, round(side * max_size / longer)) for side in image.size)
+    width, height = (max(1, side * max_size // longer) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 

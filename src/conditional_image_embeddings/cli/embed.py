@@ -82,6 +82,9 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
 @click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
+@click.option(
+    "--image-reading", type=click.Choice(["upright", "reference"]), help="reference: pixels as the paper's code reads."
+)
 @click.option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 @click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")
 @click.option("--revision", help="The model's revision on the hub.")

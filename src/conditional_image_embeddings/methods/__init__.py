@@ -22,7 +22,7 @@ _CLASSES = {
     "indirect": ("projected", "InDiReCT"),
     "clay": ("projected", "CLAY"),
 }
-_OF_LVLMS = ("image_max_size", "positions", "share", "attn_implementation", "compile")
+_OF_LVLMS = ("image_max_size", "image_reading", "positions", "share", "attn_implementation", "compile")
 _FOR = {"dior": ("dior", "generative"), "clip": ("clip", "indirect", "clay")}  # by what a model is for, its own first
 
 
@@ -34,8 +34,8 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
         method: One of `METHODS`; None takes "dior" or "clip", what the model's config says it is for.
         options: `device`, `dtype`, `revision`, `trust_remote_code`, `local_files_only`, `cache_folder`, `token`,
             `random_weights`, `model_kwargs`, `processor_kwargs` (see `Checkpoint.find`), and the method's own, such as
-            `image_max_size`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`), `text_encoder`
-            (`methods.generative.Generative`), `words`, `components` and `solver` (`methods.projected`).
+            `image_max_size`, `image_reading`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`),
+            `text_encoder` (`methods.generative.Generative`), `words`, `components` and `solver` (`methods.projected`).
 
     Returns:
         An embedder: `encode` turns images into vectors.

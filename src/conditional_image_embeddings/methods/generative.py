@@ -32,6 +32,7 @@ class Generative(Embedder):
         checkpoint: The vision-language model.
         text_encoder: A hub id or directory that sentence-transformers reads, or "minilm", which needs no network.
         image_max_size: As for `DIOR`, and so are the other options.
+        image_reading: As for `DIOR`.
         positions: As for `DIOR`.
         share: As for `DIOR`.
         attn_implementation: As for `DIOR`.
@@ -53,6 +54,7 @@ class Generative(Embedder):
         *,
         text_encoder: str = DEFAULT,
         image_max_size: int = 700,
+        image_reading: str = "upright",
         positions: str = "native",
         share: bool = True,
         attn_implementation: str | None = None,
@@ -73,6 +75,7 @@ class Generative(Embedder):
         self._dior = reader or DIOR(
             checkpoint,
             image_max_size=image_max_size,
+            image_reading=image_reading,
             positions=positions,
             share=share,
             attn_implementation=attn_implementation,
@@ -81,6 +84,7 @@ class Generative(Embedder):
         self.checkpoint = checkpoint
         self.model, self.revision = self._dior.model, self._dior.revision
         self.image_max_size, self.budget = self._dior.image_max_size, self._dior.budget
+        self.image_reading = self._dior.image_reading
 
     @property
     def reader(self) -> DIOR:

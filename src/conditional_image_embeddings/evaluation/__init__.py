@@ -6,7 +6,18 @@ labels by image id, `tables` writes the rows down. The figures are `pytorch_metr
 
 from .rows import evaluate, evaluate_settings, images_of
 from .scoring import METRICS, Scores, check_labels, scores
-from .tables import FORMATS, aligned, check_file, csv_table, format_table, json_rows, latex_table, layouts, write
+from .tables import (
+    FORMATS,
+    aligned,
+    check_file,
+    csv_table,
+    format_table,
+    json_rows,
+    latex_table,
+    layouts,
+    made_with,
+    write,
+)
 
 __all__ = [
     "FORMATS",
@@ -23,6 +34,7 @@ __all__ = [
     "json_rows",
     "latex_table",
     "layouts",
+    "made_with",
     "scores",
     "write",
 ]

@@ -83,8 +83,30 @@ def latex_table(rows: Sequence[Row]) -> str:
 
 
 def _latex_with_rows(rows: Sequence[Row]) -> str:
-    """The table, and below it as comments the rows as they are, so that the file says what its figures are of."""
-    return "\n".join([latex_table(rows), "", *(f"% {json.dumps(row)}" for row in rows)])
+    """The table, and as comments below it what made it and the rows as they are: so it says what its figures are of."""
+    made = [f"% {method}: {options}" for method, options in made_with(rows)]
+    return "\n".join([latex_table(rows), "", *made, *(f"% {json.dumps(row)}" for row in rows)])
+
+
+def made_with(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Method, as tables say it, and in words what its vectors were made with: numbers, positions, pixels, texts."""
+    found: dict[tuple[Any, str], None] = {}
+    for row in rows:
+        whole = row.get("whole_setting", {})
+        extra = whole.get("extra", {})
+        said = [
+            whole.get("dtype"),
+            f"{whole['positions']} positions" if whole.get("positions") else None,
+            f"images at most {whole['image_max_size']} pixels" if "image_max_size" in whole else None,
+            "read as the paper's code reads them" if extra.get("image_reading") == "reference" else None,
+            f"{extra['text_encoder']} in {extra.get('text_encoder_dtype', whole.get('dtype'))}"
+            if "text_encoder" in extra
+            else None,
+            "which embeds the whole chat" if extra.get("encoded_text") == "chat" else None,
+        ]
+        if any(said):
+            found[TITLES.get(row["method"]) or row["method"], ", ".join(filter(None, said))] = None
+    return list(found)
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
@@ -103,15 +125,19 @@ def check_file(path: Path) -> None:
         raise EvaluationError(f"{path}: there is no directory {path.parent}")
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write(rows: Sequence[Row], path: Path, *, note: str = "") -> None:
     """Write rows as JSON, CSV or LaTeX, as the file's suffix says; each says the whole setting, versions and counts.
+
+    A `note` on all of them is the first line of LaTeX, as a comment; the other formats have no place for one.
 
     Raises:
         EvaluationError: another suffix, or no such directory.
         OSError: the file cannot be written.
     """
     check_file(path)
-    path.write_text(FORMATS[SUFFIXES[path.suffix.lower()]](rows) + "\n", encoding="utf-8")
+    kind = SUFFIXES[path.suffix.lower()]
+    head = f"% {note}\n" if note and kind == "latex" else ""
+    path.write_text(f"{head}{FORMATS[kind](rows)}\n", encoding="utf-8")
 
 
 def _percent(row: Row, figure: str) -> str:

@@ -23,6 +23,7 @@ _CLASSES = {
     "clay": ("projected", "CLAY"),
 }
 _OF_LVLMS = ("image_max_size", "image_reading", "positions", "share", "attn_implementation", "compile")
+_OF_TEXT_ENCODERS = ("text_encoder", "text_encoder_dtype", "encoded_text")
 _FOR = {"dior": ("dior", "generative"), "clip": ("clip", "indirect", "clay")}  # by what a model is for, its own first
 
 
@@ -55,7 +56,7 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     from ..checkpoint import Checkpoint
 
     find = _parameters(Checkpoint.find)
-    _check_options(options, find | {*_OF_LVLMS, "text_encoder", "words", "components", "solver", "seed"})
+    _check_options(options, find | {*_OF_LVLMS, *_OF_TEXT_ENCODERS, "words", "components", "solver", "seed"})
     checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
     chosen = _class_for(checkpoint, method)
     _check_options(options, _parameters(chosen) - {"reader"}, also=find)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, checked_dtype
 from ..lvlm.generation import answers, end_tokens
 from ..lvlm.prompts import Prepared
 from ..settings import Setting
@@ -22,6 +22,7 @@ from .request import Embedded, Request
 from .text_encoder import DEFAULT, TextEncoder
 
 _QUOTES = "\"“”„«»'‘’`"  # what models put around an answer
+ENCODED_TEXTS = ("answer", "chat")
 _CLOSING = re.compile(r"[\"“”»]")
 
 
@@ -31,6 +32,9 @@ class Generative(Embedder):
     Args:
         checkpoint: The vision-language model.
         text_encoder: A hub id or directory that sentence-transformers reads, or "minilm", which needs no network.
+        text_encoder_dtype: None is the model's.
+        encoded_text: "answer", or "chat": prompt and answer, as in the paper's reference implementation, which
+            embeds all that `generate` returns.
         image_max_size: As for `DIOR`, and so are the other options.
         image_reading: As for `DIOR`.
         positions: As for `DIOR`.
@@ -53,6 +57,8 @@ class Generative(Embedder):
         checkpoint: Checkpoint,
         *,
         text_encoder: str = DEFAULT,
+        text_encoder_dtype: "str | torch.dtype | None" = None,
+        encoded_text: str = ENCODED_TEXTS[0],
         image_max_size: int = 700,
         image_reading: str = "upright",
         positions: str = "native",
@@ -61,12 +67,16 @@ class Generative(Embedder):
         compile: bool = False,  # noqa: A002 - torch's own word for it
         reader: DIOR | None = None,
     ) -> None:
+        if encoded_text not in ENCODED_TEXTS:
+            raise ValueError(f"unknown encoded_text {encoded_text!r}; known: {', '.join(ENCODED_TEXTS)}")
+        self.encoded_text = encoded_text
+        self._text_dtype = checked_dtype(text_encoder_dtype or checkpoint.dtype, checkpoint.device)
         hub = checkpoint.hub_options
         # First: it may be missing, and is found out faster than a large model is loaded.
         self.text_encoder = TextEncoder(
             text_encoder,
             device=checkpoint.device,
-            dtype=checkpoint.dtype,
+            dtype=self._text_dtype,
             cache_folder=hub.get("cache_dir"),
             token=hub.get("token"),
             local_files_only=hub.get("local_files_only", False),
@@ -114,7 +124,12 @@ class Generative(Embedder):
         written = [lvlm.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in spoken]
         said = [(answer_text(text), answer.probability) for text, answer in zip(written, given, strict=True)]
         each = len(request.conditions) * len(request.prompt_types)
-        vectors = self.text_encoder.encode([text for text, _ in said])
+        if self.encoded_text == "chat":
+            prompts = [ids.tolist() for prepared in batch for ids in prepared.ids]
+            chats = [[*ids, *answer.tokens] for ids, answer in zip(prompts, given, strict=True)]
+            vectors = self.text_encoder.encode([lvlm.tokenizer.decode(ids, skip_special_tokens=True) for ids in chats])
+        else:
+            vectors = self.text_encoder.encode([text for text, _ in said])
         vectors = vectors.reshape(len(batch), len(request.conditions), len(request.prompt_types), -1)
         if request.average_prompts:
             vectors = vectors.mean(2, keepdims=True)
@@ -145,6 +160,10 @@ class Generative(Embedder):
             "max_new_tokens": request.max_new_tokens,
             **request.drawing,
         }
+        if self.encoded_text != ENCODED_TEXTS[0]:
+            extra["encoded_text"] = self.encoded_text
+        if self._text_dtype != self.checkpoint.dtype:
+            extra["text_encoder_dtype"] = str(self._text_dtype).removeprefix("torch.")
         return [
             self._setting(
                 dataset,

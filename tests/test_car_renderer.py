@@ -67,6 +67,19 @@ def test_of_names_equally_near_the_last_in_webcolors_order_counts() -> None:
     assert colour_name(0.877075, 1.559076, 1.198231) == "teal"  # as near to green
 
 
+def test_a_colour_drawn_equally_near_another_name_is_moved_and_nothing_else() -> None:
+    scene = sample_scene(np.random.default_rng([42, 693]))  # its colour was drawn as above
+    assert scene.color_hsv == pytest.approx((0.877075, 1.559076, 1.198231), abs=0.006)
+    assert colour_name(*scene.color_hsv) == "green"
+    assert scene.background_hsv == (0.347011, 1.794218, 1.865316)
+    assert (scene.model, scene.viewpoint, scene.pattern, scene.seed) == (
+        "pickup",
+        "side",
+        "striped",
+        3142574783301780167,
+    )
+
+
 @pytest.mark.parametrize("name", COLORS)
 def test_sampled_colours_keep_their_name(name: str) -> None:
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import colorsys
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 HSV: TypeAlias = tuple[float, float, float]
 
@@ -63,16 +64,30 @@ def colour_name(hue: float, sat: float, val: float) -> str:
 
     Of names equally near it is the last of `CSS_COLORS`, as in the paper's code.
     """
+    return _nearest(hue, sat, val)[-1]
+
+
+def _nearest(hue: float, sat: float, val: float) -> list[str]:
     color = [int(255 * channel) for channel in rgb(hue, sat, val)]
-    names = reversed(CSS_COLORS)  # because min takes the first of those equally near
-    return min(names, key=lambda name: sum((a - b) ** 2 for a, b in zip(color, CSS_COLORS[name], strict=True)))
+    names: dict[int, list[str]] = {}
+    for name, css in CSS_COLORS.items():
+        names.setdefault(sum((a - b) ** 2 for a, b in zip(color, css, strict=True)), []).append(name)
+    return names[min(names)]
 
 
 def sample_color(name: str, rng: np.random.Generator) -> HSV:
-    """A random stored triple that `colour_name` calls `name`; six decimals, so that a CSV keeps it exactly."""
-    hues, sats, vals = _RANGES[name]
+    """A random stored triple that `colour_name` calls `name`; six decimals, so that a CSV keeps it exactly.
+
+    One that is as near to another name is moved a little towards the middle of the colour's range.
+    """
     while True:
-        hue, sat, val = rng.uniform(*hues) / 360, rng.uniform(*sats), rng.uniform(*vals)
-        stored = (round((hue + 0.5) % 1.0, 6) % 1.0, round(2 * sat, 6), round(2 * val, 6))
-        if colour_name(*stored) == name:
-            return stored
+        drawn = np.array([rng.uniform(*bounds) for bounds in _RANGES[name]])
+        while name in (nearest := _nearest(*_stored(drawn))):
+            if nearest[-1] == name:
+                return _stored(drawn)
+            drawn += 1e-4 * (np.mean(_RANGES[name], axis=1) - drawn)
+
+
+def _stored(drawn: NDArray[np.float64]) -> HSV:
+    hue, sat, val = drawn.tolist()
+    return (round((hue / 360 + 0.5) % 1.0, 6) % 1.0, round(2 * sat, 6), round(2 * val, 6))

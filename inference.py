@@ -84,9 +84,9 @@ def main(
     from conditional_image_embeddings.store import Store
 
     benchmark = (
-        from_list(dataset_name, dataset_info_dir)
+        from_list(dataset_name, dataset_info_dir, allow_missing=True)
         if is_universal and dataset_info_dir
-        else datasets.get(dataset_name, datasets_dir)
+        else datasets.get_images(dataset_name, datasets_dir)
     )
     if generative:
         embedder = load(model, method="generative", text_encoder=text_encoder_id, image_max_size=image_max_size)

@@ -109,6 +109,8 @@ def joined(
 ) -> Benchmark:
     """The benchmark of the images and labels that share a key: a file's name, a frame's number, a film's id.
 
+    Images and labels stand in the order of the annotation.
+
     Args:
         name: The benchmark's name.
         root: What image ids are relative to.
@@ -129,7 +131,10 @@ def joined(
         *([f"{len(missing):,} of {len(labels):,} {noun} have no image: {some(missing)}"] if missing else []),
         *([f"{len(extra):,} {noun} have no label here: {some(extra)}"] if extra else []),
     ]
-    kept = sorted(images.keys() if keep_unlabelled and labels else labels.keys() & images.keys())
+    # In the annotation's order, as the paper's code scores its rows: k-means, and so AMI and NMI, depend on it.
+    kept = [key for key in labels if key in images]
+    if keep_unlabelled and labels:
+        kept += extra
     if says and not ((allow_missing or keep_unlabelled) and kept):
         raise DatasetError(f"{annotation}: {'; '.join(says)}; {remedy}")
     if not kept:

@@ -1,5 +1,8 @@
 """The paper's second command: score the settings on disk, by Euclidean distance as the paper does."""
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from conditional_image_embeddings.cli.command import CONTEXT, Command
@@ -8,32 +11,45 @@ from conditional_image_embeddings.cli.command import CONTEXT, Command
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.option("--embedding_dir", default="./embeddings", show_default=True)
 @click.option("--setting_pattern", default="*", show_default=True, help='Glob over the settings, such as "cub200-*".')
+@click.option("--mode", type=click.Choice(["all", "one_setting"]), help="Accepted; the paper's code ignores it too.")
+@click.option(
+    "--results_dir", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True
+)
 @click.option("--datasets_dir", help="Where the labels are, if they moved since the images were embedded.")
 @click.option("--dataset_info_dir", help="The same for the universal sets.")
+@click.option("--allow_missing", is_flag=True, help="Leave out images without a vector or a label, with a warning.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
     embedding_dir: str,
     setting_pattern: str,
+    results_dir: Path,
     datasets_dir: str | None,
     dataset_info_dir: str | None,
-    debug: bool,  # noqa: ARG001
+    allow_missing: bool,
+    **_: Any,
 ) -> None:
-    r"""Score a benchmark's embeddings: the paper's evaluate.py.
+    r"""Score a benchmark's embeddings on all its aspects: the paper's evaluate.py.
+
+    Prints them, and writes one JSON file for each setting, with the keys of the paper's code.
 
     \b
     Example:  uv run python evaluate.py --embedding_dir ./embeddings --setting_pattern "synthetic_cars-*"
     """
-    from conditional_image_embeddings.evaluation import evaluate, format_table
+    from conditional_image_embeddings.evaluation import evaluate, format_table, write_results
     from conditional_image_embeddings.store import Store
 
     rows = evaluate(
         Store(embedding_dir, create=False),
         setting_pattern,
         metric="euclidean",
+        all_aspects=True,
         datasets_dir=datasets_dir,
         dataset_info_dir=dataset_info_dir,
+        allow_missing=allow_missing,
     )
-    click.echo(format_table(rows))
+    click.echo(format_table(rows, clustering=True))
+    files = write_results(rows, results_dir)
+    click.echo(f"{len(files)} settings with all figures are in {results_dir}", err=True)
 
 
 if __name__ == "__main__":

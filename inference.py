@@ -3,6 +3,7 @@
 The flags and their defaults are the paper's; `docs/from-the-paper.md` maps them to `cie embed`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ TOP_WORDS = 5
 @click.option("--text_encoder_id", default="sentence-transformers/sentence-t5-base", show_default=True)
 @click.option("--indirect", is_flag=True, help="CLIP through a map made from texts.")
 @click.option("--indirect_num_components", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option(
+    "--positions", type=click.Choice(["native", "flat"]), help="flat: 1-D positions, as the paper's code has."
+)
+@click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")
+@click.option(
+    "--as_reference", is_flag=True, help="Pixels, positions, types of numbers and texts as in the paper's code."
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
     model: str,
@@ -62,6 +70,9 @@ def main(
     indirect: bool,
     indirect_num_components: int,
     dataset_info_dir: Path | None,
+    positions: str | None,
+    dtype: str | None,
+    as_reference: bool,
     **_: Any,
 ) -> None:
     r"""Embed a benchmark: the paper's inference.py.
@@ -80,37 +91,44 @@ def main(
         raise click.UsageError("--generative and --indirect are two methods: choose one")
     from conditional_image_embeddings import datasets, load
     from conditional_image_embeddings.embedding_job import embed
+    from conditional_image_embeddings.methods import reference, usable
     from conditional_image_embeddings.methods.request import Request
     from conditional_image_embeddings.store import Store
 
-    benchmark = (
-        from_list(dataset_name, dataset_info_dir)
-        if is_universal and dataset_info_dir
-        else datasets.get(dataset_name, datasets_dir)
-    )
-    if generative:
-        embedder = load(model, method="generative", text_encoder=text_encoder_id, image_max_size=image_max_size)
-    elif indirect:
-        embedder = load(model, method="indirect", components=indirect_num_components, image_max_size=image_max_size)
-    else:
-        embedder = load(model, image_max_size=image_max_size)
-    conditions = embedder.takes([aspect.condition for aspect in benchmark.aspects])
-    if not conditions:
-        raise click.UsageError(
-            f"{dataset_name} has no condition, and without one InDiReCT is CLIP: leave --indirect out"
-        )
     request = Request(
-        conditions=conditions,
         prompt_types=(prompt_type,),
         tokens=(num_token,),
         embedding_source=embedding_source,
-        layers=tuple(range(embedder.depth + 1)) if save_all and embedder.depth else (num_layer,),
+        layers=(num_layer,),
         top_words=TOP_WORDS,
         max_new_tokens=gen_max_new_tokens,
         do_sample=gen_do_sample,
         temperature=gen_temperature,
         seed=SEED,
     )
+    given = {"positions": positions, "dtype": dtype}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    method = "generative" if generative else "indirect" if indirect else None
+    if as_reference:
+        reference.check_free(options)
+        options |= reference.OPTIONS[method or usable(model)[0]]
+    if generative:
+        options["text_encoder"] = text_encoder_id
+    if indirect:
+        options["components"] = indirect_num_components
+    benchmark = (
+        from_list(dataset_name, dataset_info_dir, allow_missing=True)
+        if is_universal and dataset_info_dir
+        else datasets.get_images(dataset_name, datasets_dir)
+    )
+    embedder = load(model, method=method, image_max_size=image_max_size, **options)
+    conditions = embedder.takes([aspect.condition for aspect in benchmark.aspects])
+    if not conditions:
+        raise click.UsageError(
+            f"{dataset_name} has no condition, and without one InDiReCT is CLIP: leave --indirect out"
+        )
+    layers = tuple(range(embedder.depth + 1)) if save_all and embedder.depth else (num_layer,)
+    request = replace(request, conditions=conditions, layers=layers)
     finish([embed(Store(embedding_dir), benchmark, embedder, request, batch_size=batch_size)], as_json=False)
 
 

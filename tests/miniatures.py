@@ -45,6 +45,14 @@ FILMS = (
 )
 
 
+# Hue turned by half, the rest doubled, as the metadata has it. The last is for training.
+FRAMES = {
+    2: ("van", (0.166667, 2.0, 2.0), (0.5, 2.0, 2.0)),
+    1: ("sedan", (0.5, 2.0, 2.0), (0.166667, 2.0, 2.0)),
+    1001: ("sedan", (0.5, 2.0, 2.0), (0.5, 2.0, 2.0)),
+}
+
+
 def picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     shade = sum(map(ord, path.name)) % 256
@@ -155,3 +163,28 @@ def film_table(root: Path, films: Iterable[Mapping[str, Any]] = FILMS) -> None:
         picture(root / f"{film['imdbID']}.jpg")
         rows.append(f"{film['imdbID']}\t{str(film['Genre']).split(',')[0]}\t{(film['Country'] or 'N/A').split(',')[0]}")
     write(root / "movie_poseter_metadata.tsv", rows)
+
+
+def as_pandas_writes(path: Path, to: Path | None = None) -> None:
+    """The table as pandas and a spreadsheet leave it: an index without a name, N/A as nothing, quotes, CRLF, BOM."""
+    mark = "\t" if path.suffix == ".tsv" else ","
+    header, *rows = [line.split(mark) for line in path.read_text().splitlines()]
+    lines = [["", *header], *([str(index), *row] for index, row in enumerate(rows))]
+    text = "\r\n".join(mark.join(f'"{cell}"' if cell else "" for cell in line) for line in lines)
+    path.unlink()
+    to = to or path
+    to.parent.mkdir(exist_ok=True)
+    to.write_bytes(b"\xef\xbb\xbf" + text.replace('"N/A"', "").encode())
+
+
+def car_frames(root: Path, table: str = "cars.csv") -> None:
+    """Synthetic cars: frames with model and colours, in the original's columns; another table is the reference's."""
+    if table == "cars.csv":
+        header, folder = "frame", "cars"
+    else:
+        header, folder = "", ""  # the frame is the index, which pandas writes without a name
+    rows = [f"{header},model,color_hue,color_sat,color_val,bg_color_hue,bg_color_sat,bg_color_val"]
+    for frame, (model, color, background) in FRAMES.items():
+        rows.append(",".join(map(str, (frame, model, *color, *background))))
+        picture(root / folder / f"{frame:04}.png")
+    write(root / table, rows)

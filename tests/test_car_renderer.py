@@ -43,6 +43,43 @@ def test_every_css_colour_is_called_by_its_name() -> None:
         assert colour_name((hue + 0.5) % 1, 2 * sat, 2 * val) == name
 
 
+WEBCOLORS = (  # 1.5, which the paper's code pins: CSS21_HEX_TO_NAMES in its order
+    *("00ffff aqua", "000000 black", "0000ff blue", "ff00ff fuchsia", "008000 green", "808080 gray", "00ff00 lime"),
+    *("800000 maroon", "000080 navy", "808000 olive", "800080 purple", "ff0000 red", "c0c0c0 silver", "008080 teal"),
+    *("ffffff white", "ffff00 yellow", "ffa500 orange"),
+)
+
+
+def test_of_names_equally_near_the_last_in_webcolors_order_counts() -> None:
+    names = [line.split() for line in WEBCOLORS]
+    assert [(tuple(bytes.fromhex(color)), name) for color, name in names] == [(c, n) for n, c in CSS_COLORS.items()]
+    rng, ties = np.random.default_rng(0), 0
+    for hue, sat, val in rng.uniform(0, [1, 2, 2], (20_000, 3)):
+        color = [int(255 * channel) for channel in rgb(hue, sat, val)]
+        by_distance: dict[int, list[str]] = {}
+        for code, name in names:
+            distance = sum((a - b) ** 2 for a, b in zip(color, bytes.fromhex(code), strict=True))
+            by_distance.setdefault(distance, []).append(name)
+        nearest = by_distance[min(by_distance)]
+        ties += len(nearest) > 1
+        assert colour_name(hue, sat, val) == nearest[-1]
+    assert ties > 50
+    assert colour_name(0.877075, 1.559076, 1.198231) == "teal"  # as near to green
+
+
+def test_a_colour_drawn_equally_near_another_name_is_moved_and_nothing_else() -> None:
+    scene = sample_scene(np.random.default_rng([42, 693]))  # its colour was drawn as above
+    assert scene.color_hsv == pytest.approx((0.877075, 1.559076, 1.198231), abs=0.006)
+    assert colour_name(*scene.color_hsv) == "green"
+    assert scene.background_hsv == (0.347011, 1.794218, 1.865316)
+    assert (scene.model, scene.viewpoint, scene.pattern, scene.seed) == (
+        "pickup",
+        "side",
+        "striped",
+        3142574783301780167,
+    )
+
+
 @pytest.mark.parametrize("name", COLORS)
 def test_sampled_colours_keep_their_name(name: str) -> None:
     rng = np.random.default_rng(0)

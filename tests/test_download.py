@@ -212,7 +212,7 @@ def test_archives_that_a_person_put_there_are_unpacked_and_stay(tmp_path: Path) 
     home = tmp_path / "d" / "deepfashion"
     home.mkdir()
     (home / "img.zip").write_bytes(zip_of(tmp_path / "clothes", "img"))
-    with pytest.raises(DatasetError, match=r"^deepfashion: nothing of it .*only img\.zip, not unpacked"):
+    with pytest.raises(DatasetError, match=r"^deepfashion: 3 images .* and img\.zip, not unpacked, but nothing"):
         download("deepfashion", tmp_path / "d")
     (home / "Anno_fine.zip").write_bytes(zip_of(tmp_path / "clothes", "Anno_fine"))
     assert len(download("deepfashion", tmp_path / "d")) == 3
@@ -303,7 +303,7 @@ def test_the_commands(posters: str, tmp_path: Path) -> None:
     assert all(f"{name}: nothing of it" in nothing.stdout for name in datasets.NAMES)
     done = cie("datasets", "download", "movie-posters", tmp_path, "--mirror", posters)
     assert done.returncode == 1  # the miniature is no complete copy
-    assert "movie_posters  3 of 8,052  2 of 2   incomplete" in done.stdout
+    assert "movie_posters  3 of 8,052  3         2 of 2   incomplete" in done.stdout
     assert "movie_posters, movie genre: 3 labels" in done.stdout
     assert "Traceback" not in done.stderr
     again = cie("datasets", "check", "movie_posters", tmp_path, "--json")

@@ -46,6 +46,9 @@ def photos(tmp_path: Path) -> Path:
         ["image_id,car color,car_model", "a/2.png,red,van", "a/1.jpg,blue,bus"],
         ["car color\tfile_names\tcar model", "red\t./a/2.png\tvan", "blue\ta/1\tbus", ""],
         ["photo,car_color,car_model", '"a/2",red,van', "a/1,blue,bus"],
+        [",photo,car_color,car_model", "0,a/2,red,van", "1,a/1,blue,bus"],  # pandas counts its rows
+        ["Unnamed: 0,car_color,path,car_model", "0,red,a/2.png,van", "1,blue,a/1,bus"],
+        [",car_color,car_model", "./a/2.png,red,van", "./a/1.jpg,blue,bus"],  # or has the ids as its index
     ],
 )
 def test_a_table_s_columns_are_aspects(photos: Path, tmp_path: Path, lines: list[str]) -> None:
@@ -97,6 +100,9 @@ def test_a_universal_set(tmp_path: Path) -> None:
     found = from_list("met", tmp_path)
     assert found.labels == {NONE: {"images/met/1.jpg": "7", "images/met/2.jpg": "8"}}
     assert (NONE.name, NONE.condition) == ("none", None)
+    (tmp_path / "info_files" / "met").rename(tmp_path / "info_files" / "cars")  # whose classes the paper's code names
+    assert [aspect.condition for aspect in from_list("cars", tmp_path).aspects] == ["car model"]
+    (tmp_path / "info_files" / "cars").rename(tmp_path / "info_files" / "met")
     (tmp_path / "images/met/2.jpg").unlink()
     with pytest.raises(DatasetError, match=r"test\.json: 1 of 2 images have no image: images/met/2\.jpg; put them"):
         from_list("met", tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from tiny_models import save as save_lvlm
 from tiny_models import tokenizer
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.methods.request import Request
+from conditional_image_embeddings.sources import find
+from conditional_image_embeddings.store import Store
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 
@@ -43,6 +48,45 @@ def test_the_config_decides_the_method(lvlm: Path, tmp_path: Path) -> None:
     assert cie.load("builtin").method == "dior"
     assert cie.load("builtin-clip").method == "clip"
     assert cie.load("pixels").method == "pixels"
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("builtin", {}),
+        ("builtin", {"method": "generative", "text_encoder": "minilm"}),
+        ("builtin-clip", {}),
+        ("builtin-clip", {"method": "indirect", "solver": "svd"}),
+        ("builtin-clip", {"method": "clay"}),
+        ("pixels", {}),
+    ],
+)
+def test_the_papers_pixels_with_every_method(model: str, options: dict[str, str], tmp_path: Path) -> None:
+    """`image_reading="reference"`: what the paper's code sees, in `encode`, in a job, and in the setting."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    (tmp_path / "photos").mkdir()
+    IMAGE.save(tmp_path / "photos/turned.png", exif=turned)
+    upright, reference = (cie.load(model, **options, **reading) for reading in ({}, {"image_reading": "reference"}))
+    if upright.method == "clay":
+        for each in (upright, reference):
+            each.fit([IMAGE])
+    condition = "car color" if upright.conditional else None
+    seen = [each.encode([tmp_path / "photos/turned.png", IMAGE], condition) for each in (upright, reference)]
+    assert (seen[1][0] == seen[1][1]).all()
+    assert not np.allclose(seen[0][0], seen[1][0], atol=1e-4) or upright.method == "generative"
+    np.testing.assert_allclose(seen[0][1], seen[1][1], atol=2e-6)
+    request = Request(conditions=(condition,))
+    ours, papers = (each.settings(request, dataset="d") for each in (upright, reference))
+    assert "image_reading" not in ours[0].extra
+    assert papers == [replace(each, extra={**each.extra, "image_reading": "reference"}) for each in ours]
+    (source,) = find([tmp_path / "photos"])
+    report = embed(Store(tmp_path / "db"), source, reference, request)
+    stored = Store(tmp_path / "db").read(report.settings[0].setting)[1]
+    if reference.method != "clay":  # whose map is made for the collection that is stored
+        np.testing.assert_allclose(stored[0], seen[1][0], atol=2e-6)
+    with pytest.raises(ValueError, match="unknown image_reading 'sideways'; known: upright, reference"):
+        cie.load(model, **options, image_reading="sideways")
 
 
 def test_what_was_saved_decides_where_a_family_is_both(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,104 @@ def test_settings_by_pattern(tmp_path: Path) -> None:
     assert store.settings() == sorted(every, key=lambda each: each.name)
     assert store.settings("birds-*") == [every[1]]
     assert store.settings("nothing*") == []
+
+
+QWEN = "Qwen/Qwen2.5-VL-7B-Instruct"
+LAYER = {"layer": -1, "token": -1, "embedding_source": "input_last", "prompt_type": "describe", "model": QWEN}
+ANSWERS = {
+    "text_encoder": "sentence-transformers/sentence-t5-base", "text_encoder_revision": "1", "max_new_tokens": 16
+}  # fmt: skip
+CLIP = "openai/clip-vit-large-patch14"
+PAPERS = {  # the folders of the paper's code, and what they are here
+    "cub200-Qwen_Qwen2.5-VL-7B-Instruct-describe-bird_species-num_layer=-1-num_token=-1-embedsrc=input_last": setting(
+        dataset="cub200", condition="bird species", **LAYER
+    ),
+    "movie_posters-Qwen_Qwen2.5-VL-7B-Instruct-describe-movie's_production_country-num_layer=-1-num_token=-1"
+    "-embedsrc=mean_output-gen_max_new_tokens=16-sample-temp=0.70": setting(
+        dataset="movie_posters", condition="movie's production country",
+        **{**LAYER, "embedding_source": "mean_output"}, extra={"max_new_tokens": 16, "temperature": 0.7, "seed": 42},
+    ),
+    "cub200-Qwen_Qwen2.5-VL-7B-Instruct-describe-None-embedsrc=generative-sentence-transformers_sentence-t5-base"
+    "-max_tokens=16": setting(
+        dataset="cub200", condition=None, method="generative", model=QWEN, prompt_type="describe", extra=ANSWERS
+    ),
+    "cub200-openai_clip-vit-large-patch14-indirect-bird_species-num_components=128": setting(
+        dataset="cub200", condition="bird species", method="indirect", model=CLIP,
+        extra={"components": 128, "solver": "adam", "seed": 42, "texts": "2, ab"},
+    ),
+    "cub200-openai_clip-vit-large-patch14-*embedsrc=clip": setting(
+        dataset="cub200", condition=None, method="clip", model=CLIP
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("papers"))
+    for each in PAPERS.values():
+        store.add_vectors(each, ["x"], np.ones((1, 2), np.float32))
+    return store
+
+
+@pytest.mark.parametrize("folder", PAPERS)
+def test_the_papers_folders_find_their_settings(papers: Store, folder: str) -> None:
+    assert papers.settings(folder) == [PAPERS[folder]]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*num_layer=-1*", 2), ("*num_layer=*-embedsrc=input_last", 1), ("*-None-*", 2), ("*None*", 2),
+        ("*-max_tokens=16", 1), ("*num_components=128", 1), ("*components_64*", 0),
+        ("*movie's production country*", 1), ("cub200-*", 4), ("cub200-openai/*", 2), ("*sentence-t5*", 1),
+    ],
+)  # fmt: skip
+def test_patterns_may_be_written_as_the_papers(papers: Store, pattern: str, found: int) -> None:
+    assert len(papers.settings(pattern)) == found
+
+
+def first_name(it: Setting) -> str:
+    """What tables were called before names said components and token limits."""
+    parts = [it.dataset, it.model, *([it.method] if it.method not in {"dior", "clip"} else [])]
+    parts += [it.extra["text_encoder"]] if "text_encoder" in it.extra else []
+    parts += [it.prompt_type] if it.prompt_type else []
+    parts.append("none" if it.condition is None else it.condition)
+    parts += [f"num_layer_{it.layer}", f"num_token_{it.token}", f"embedsrc_{it.embedding_source}"] if it.layer else []
+    return "-".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", part) for part in parts)[:160] + f"-{it.digest}"
+
+
+def test_tables_with_an_older_name_are_found_continued_and_never_doubled(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number, each in enumerate(PAPERS.values()):
+        store.add_vectors(each, ["x"], np.full((1, 2), number, np.float32))
+        if each.name != first_name(each):
+            (tmp_path / f"{each.name}.lance").rename(tmp_path / f"{first_name(each)}.lance")
+    older = set(lancedb.connect(tmp_path).list_tables().tables)
+    assert len(older - {each.name for each in PAPERS.values()}) >= 3
+    store = Store(tmp_path)
+    assert len(store.settings()) == len(PAPERS)
+    for number, (folder, each) in enumerate(PAPERS.items()):
+        assert store.settings(folder) == store.settings(first_name(each)) == [each]
+        assert store.read(each)[1].tolist() == [[number, number]]
+        assert len(store.ids(each)) == 1
+        store.add_vectors(each, ["y"], np.ones((1, 2), np.float32), words=[None])
+        store.add_words(each, ["y"], [[("red", 0.5)]])
+        assert store.words(each) == {"x": None, "y": [("red", 0.5)]}
+    store.compact(PAPERS.values())
+    store.forget("cub200", None, ["x"])
+    first = next(iter(PAPERS.values()))
+    assert store.read(first)[0] == ["y"]
+    store.replace_vectors(first, iter([(["z"], np.ones((1, 2), np.float32))]))
+    assert store.read(first)[0] == ["z"]
+    assert set(lancedb.connect(tmp_path).list_tables().tables) == older
+
+
+def test_a_digest_alone_is_no_setting(tmp_path: Path) -> None:
+    """Another setting's table that ends in this one's digest is another's."""
+    store = Store(tmp_path)
+    store.add_vectors(setting(revision="2"), ["x"], np.ones((1, 2), np.float32))
+    (tmp_path / f"{setting(revision='2').name}.lance").rename(tmp_path / f"cars-{setting().digest}.lance")
+    assert len(Store(tmp_path).ids(setting())) == 0
 
 
 def test_a_setting_never_reads_or_writes_anothers_table(tmp_path: Path) -> None:

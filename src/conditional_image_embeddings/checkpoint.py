@@ -90,7 +90,7 @@ class Checkpoint:
         """
         name = str(name)
         chosen_device = _device(device)
-        chosen_dtype = _dtype(dtype, chosen_device)
+        chosen_dtype = checked_dtype(dtype, chosen_device)
         directory = local_directory(name)
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}  # None would ask on standard input
         commit = None
@@ -338,7 +338,12 @@ def _device(device: "str | torch.device | None") -> "torch.device":
     return chosen
 
 
-def _dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "torch.dtype":
+def checked_dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "torch.dtype":
+    """The torch type of this name; None is bfloat16 on CUDA and float32 elsewhere.
+
+    Raises:
+        ModelError: another name; the message lists the known.
+    """
     import torch
 
     if dtype is None:

@@ -225,7 +225,7 @@ class _Job:
         settings: Any = np.array(self.settings, object).reshape(lacking.shape)[np.ix_(*kept)]
         lacking = lacking[np.ix_(*kept)]
         places = [(settings[axes], axes, lacking[axes] == VECTOR) for axes in zip(*np.nonzero(lacking), strict=True)]
-        reader = _Reader(self.embedder.image_max_size)
+        reader = _Reader(self.embedder.image_max_size, as_reference=self.embedder.image_reading == "reference")
         pending = (
             (image_id, (image_id, image))
             for image_id, image in select(self.source, lambda image_id: self._lacks(image_id) == pattern)
@@ -334,8 +334,8 @@ class _Rows:
 class _Reader:
     """Reads an image in a worker, and notes what the table `images` keeps of it."""
 
-    def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
+    def __init__(self, max_size: int, *, as_reference: bool) -> None:
+        self._max_size, self._as_reference = max_size, as_reference
         self.records: dict[str, ImageRecord] = {}
 
     def __call__(self, item: tuple[str, Any]) -> Image.Image:
@@ -344,7 +344,7 @@ class _Reader:
             given = given()
         path = Path(given) if isinstance(given, str | os.PathLike) else None
         place = None if path is None else _place(path)  # before it is read: a change while it is read is seen next time
-        image = read_image(given, max_size=self._max_size)
+        image = read_image(given, max_size=self._max_size, as_reference=self._as_reference)
         width, height = _upright_size(given if path is None else path, image)
         self.records[image_id] = ImageRecord(
             image_id=image_id,

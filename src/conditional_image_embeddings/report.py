@@ -109,7 +109,12 @@ def write(
 
 
 def write_tables(
-    path: Path, *, rows: Sequence[Mapping[str, Any]], failures: Mapping[str, int], missing: Sequence[str]
+    path: Path,
+    *,
+    rows: Sequence[Mapping[str, Any]],
+    failures: Mapping[str, int],
+    missing: Sequence[str],
+    note: str = "",
 ) -> None:
     """Write the page of a reproduction to `path`: the paper's table, and what its figures are of.
 
@@ -118,8 +123,9 @@ def write_tables(
         rows: `evaluation.evaluate`'s, by one distance.
         failures: Dataset to how many of its images could not be read.
         missing: What was asked for and left out, one line each.
+        note: What else is to be said of all of them, a sentence.
     """
-    from .evaluation import layouts
+    from .evaluation import layouts, made_with
 
     (layout,) = layouts(rows)
     tied = {
@@ -143,6 +149,8 @@ def write_tables(
         complete={name: description(name).images for name, _ in layout.datasets},
         failures=failures,
         missing=missing,
+        made_with=made_with(rows),
+        note=note,
         versions=rows[0]["versions"],
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from . import datasets
 from .datasets import Aspect, Benchmark
 from .errors import CieError, DatasetError, EvaluationError, ReproductionError
-from .methods import METHODS, beside, load, usable
+from .methods import METHODS, beside, load, reference, usable
 from .methods.request import Request
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Reproduction:
         datasets_dir: Where they are.
         text_encoder: Of the generative method; None is the paper's.
         batch_size: Images a batch at most; None leaves it to the embedders.
+        positions: "native" or "flat", of DIOR and the generative method; None is the embedders' default.
+        as_reference: Everything as the paper's reference implementation has it: `methods.reference`.
         loading: `device`, `dtype` and whatever else `methods.load` takes for every model.
 
     Attributes:
@@ -87,7 +89,7 @@ class Reproduction:
         missing: What is not there, one line each with what to do.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: an unknown method, or an option that `as_reference` has its own of.
         DatasetError: an unknown benchmark.
     """
 
@@ -100,6 +102,8 @@ class Reproduction:
         datasets_dir: Path | str = "./datasets",
         text_encoder: str | None = None,
         batch_size: int | None = None,
+        positions: str | None = None,
+        as_reference: bool = False,
         **loading: Any,
     ) -> None:
         if unknown := [method for method in methods or () if method not in METHODS]:
@@ -108,8 +112,12 @@ class Reproduction:
         self.benchmarks: dict[str, Benchmark] = {}
         self.ways: list[tuple[str, str]] = []
         self.missing: list[str] = []
-        self._text_encoder, self._batch_size, self._loading = text_encoder, batch_size, loading
-        self._at_hand: str | None = None  # the model that is loaded
+        self._batch_size, self._loading, self._as_reference = batch_size, loading, as_reference
+        self._of_lvlms: dict[str, Any] = {} if positions is None else {"positions": positions}
+        self._of_generative = {"text_encoder": text_encoder} if text_encoder else {}
+        if as_reference:
+            reference.check_free({**loading, **self._of_lvlms})
+        self._at_hand: tuple[str, dict[str, Any]] | None = None  # the model that is loaded, and how
         self._embedders: dict[str, Embedder] = {}  # of that model, by method
         for name in self.names:
             try:
@@ -197,24 +205,41 @@ class Reproduction:
 
     def _by_model(self) -> list[tuple[str, str]]:
         """The ways model by model, the one at hand first, so that none is loaded twice on the way."""
-        models = list(dict.fromkeys(model for _, model in self.ways))
-        return sorted(self.ways, key=lambda way: (way[1] != self._at_hand, models.index(way[1])))
+        models = [self._how(*way)[0] for way in self.ways]
+        # Those that are loaded in the same way first, then the others of the model.
+        return sorted(
+            self.ways, key=lambda way: (self._how(*way)[0] != self._at_hand, models.index(self._how(*way)[0]))
+        )
+
+    def _how(self, method: str, model: str) -> tuple[tuple[str, dict[str, Any]], dict[str, Any]]:
+        """What is loaded, which methods with equal options share, and the method's own options."""
+        own: dict[str, Any] = {}
+        shared = dict(self._loading)
+        if method in {"dior", "generative"}:
+            shared |= self._of_lvlms
+        if method == "generative":
+            own |= self._of_generative
+        if method == "pixels":
+            shared = {}
+        if self._as_reference:
+            for name, value in reference.OPTIONS[method].items():
+                (own if name in reference.OWN else shared)[name] = value
+        return (model, shared), own
 
     def _load(self, method: str, model: str) -> "Embedder":
-        """The embedder; one model is kept for all its methods, because two large ones need not fit beside each other.
+        """The embedder; a model is kept for all its methods that load it alike: two large ones need not fit at a time.
 
         So nobody but this object may hold an embedder while the next model is loaded.
         """
-        if model != self._at_hand:
+        wanted, own = self._how(method, model)
+        if wanted != self._at_hand:
             self._embedders.clear()
             gc.collect()  # an embedder is part of a cycle: its memory is needed now
-            self._at_hand = model
+            self._at_hand = wanted
         if method not in self._embedders:
-            own = {"text_encoder": self._text_encoder} if method == "generative" and self._text_encoder else {}
-            loading = {} if method == "pixels" else self._loading
             other = next(iter(self._embedders.values()), None)
             self._embedders[method] = (
-                beside(other, method, **own) if other else load(model, method=method, **loading, **own)
+                beside(other, method, **own) if other else load(model, method=method, **wanted[1], **own)
             )
         return self._embedders[method]
 

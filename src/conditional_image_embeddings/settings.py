@@ -1,14 +1,19 @@
 """A setting: everything that decides a vector, and the name of the table that holds its vectors.
 
-Two settings never share a table: the readable part of the name follows the paper's folders, so that patterns such as
-`cub200-*` select by dataset, and a digest of the whole setting at its end keeps apart what the readable part folds.
+Two settings never share a table: the readable part of the name is that of the paper's folders, so that patterns written
+for these select here what they select there, and a digest of the whole setting at its end keeps apart what the readable
+part folds. The digest alone identifies: the readable part of a later version may say more.
 """
 
+import fnmatch
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+READABLE = 200  # characters: with the digest, well below what a file's name may have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +49,36 @@ class Setting:
     @property
     def name(self) -> str:
         """The table's name, in letters, digits and `_ - .` only, as LanceDB wants it."""
-        parts = [self.dataset, self.model]
-        if self.method not in {"dior", "clip"}:
-            parts.append(self.method)
-        if "text_encoder" in self.extra:
-            parts.append(self.extra["text_encoder"])
+        return f"{'-'.join(map(_slug, self._parts()))[:READABLE]}-{self.digest}"
+
+    def _parts(self) -> Iterator[str]:
+        """What the paper's folders are named after, in their order, and what only this package has."""
+        extra = self.extra
+        yield from (self.dataset, self.model)
+        if self.method not in {"dior", "clip", "generative"}:
+            yield self.method
         if self.prompt_type is not None:
-            parts.append(self.prompt_type)
-        parts.append("none" if self.condition is None else self.condition)
+            yield self.prompt_type
+        yield "none" if self.condition is None else self.condition
+        if extra.get("components") is not None:
+            yield f"num_components_{extra['components']}"
         if self.layer is not None:
-            parts.append(f"num_layer_{self.layer}")
+            yield f"num_layer_{self.layer}"
         if self.token is not None:
-            parts.append(f"num_token_{self.token}")
-        if self.embedding_source is not None:
-            parts.append(f"embedsrc_{self.embedding_source}")
-        if refined := self.extra.get("refined"):
+            yield f"num_token_{self.token}"
+        source = self.method if self.method in {"clip", "generative"} else self.embedding_source
+        if source is not None:
+            yield f"embedsrc_{source}"
+        if "text_encoder" in extra:
+            yield extra["text_encoder"]
+        if "max_new_tokens" in extra:
+            tokens = "max_tokens" if self.method == "generative" else "gen_max_new_tokens"
+            yield f"{tokens}_{extra['max_new_tokens']}"
+        if "temperature" in extra:
+            yield f"sample-temp_{extra['temperature']:.2f}"
+        if refined := extra.get("refined"):
             named = [key for key in ("center", "whiten") if refined[key]]
-            parts.append("_".join(["refined", *named, str(refined["dimensions"] or "")]))
-        readable = "-".join(_slug(part) for part in parts)
-        return f"{readable[:160]}-{self.digest}"
+            yield "_".join(["refined", *named, str(refined["dimensions"] or "")])
 
     @property
     def digest(self) -> str:
@@ -77,6 +93,16 @@ class Setting:
     def from_json(cls, text: str) -> "Setting":
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a glob selects a setting's name, with or without its digest.
+
+    A pattern may be written as the paper's folders are: its `num_layer=-1` finds `num_layer_-1`, its `None` `none`.
+    """
+    folded = re.sub(r"\bNone\b", "none", re.sub(r"[^A-Za-z0-9_.*?\[\]!-]+", "_", pattern))
+    names = (name, re.sub(r"-[0-9a-f]{8}$", "", name))
+    return any(fnmatch.fnmatchcase(each, glob) for each in names for glob in {pattern, folded})
 
 
 def _slug(text: str) -> str:

@@ -4,7 +4,6 @@ Only this room knows the disk. A table's schema carries its whole setting, so th
 is one atomic append, so that a row is there whole or not at all. Writers exclude each other, readers are free.
 """
 
-import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from .errors import CieError, StoreError
-from .settings import Setting
+from .settings import Setting, matches
 
 METADATA_KEY = b"setting"  # in a table's schema metadata: survives appends, merges and compaction
 SCAN_ROWS = 4096
@@ -91,13 +90,20 @@ class Store:
         with self._explained("opened"):
             # Interval 0: a table that stays open sees what a job adds, and never a version that was cleaned up.
             self._db = lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
+        self._settings: dict[str, Setting] = {}  # by table; a table's never changes
 
     def settings(self, pattern: str = "*") -> list[Setting]:
-        """The settings whose names match the glob `pattern`, sorted by name."""
-        names = (name for name in self._names() if fnmatch.fnmatchcase(name, pattern))
-        tables = (self._open(name) for name in sorted(names))
-        metadata = (table.schema.metadata or {} for table in tables if table is not None)
-        return [Setting.from_json(each[METADATA_KEY].decode()) for each in metadata if METADATA_KEY in each]
+        """The settings that a glob selects (see `settings.matches`), sorted by name.
+
+        A table that was made when names said less is found by its own name too.
+        """
+        known = ((name, self._setting_of(name)) for name in self._names())
+        found = (
+            setting
+            for name, setting in known
+            if setting is not None and (matches(setting.name, pattern) or matches(name, pattern))
+        )
+        return sorted(found, key=lambda setting: setting.name)
 
     def read(self, setting: Setting) -> tuple[list[str], NDArray[np.float32]]:
         """Image ids, sorted, and their vectors, float32 (n, d).
@@ -280,7 +286,7 @@ class Store:
         """Commit the words that explain vectors which are there already; the vectors stay as they are."""
         columns = [pa.array(image_ids, pa.string()), _words_column(words)]
         with self._explained("written", setting.name):
-            merge = self._db.open_table(setting.name).merge_insert(["image_id"])
+            merge = self._table_to_read(setting).merge_insert(["image_id"])
             merge.when_matched_update_all().execute(pa.Table.from_arrays(columns, names=["image_id", "words"]))
 
     def replace_vectors(self, setting: Setting, parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]]) -> None:
@@ -288,18 +294,19 @@ class Store:
         first = next(parts)
         schema = _schema(setting, first[1].shape[1])
         batches = (_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
-        exists = self._open(setting.name) is not None  # Lance warns of overwriting nothing
-        with self._explained("written", setting.name):
+        table = self._setting_table(setting)
+        name, mode = (setting.name, "create") if table is None else (table.name, "overwrite")
+        with self._explained("written", name):
             reader = pa.RecordBatchReader.from_batches(schema, batches)
-            self._db.create_table(setting.name, data=reader, schema=schema, mode="overwrite" if exists else "create")
+            self._db.create_table(name, data=reader, schema=schema, mode=mode)
 
     def forget(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> None:
         """Remove images whose content changed from every setting of their source, and then from `images`."""
         # In this order, so that a job that was killed on the way finds the change again.
         for setting in self.settings():
             if (setting.dataset, setting.source) == (dataset, source):
-                self._delete(setting.name, "TRUE", image_ids)
-        self._delete("images", _of(dataset, source), image_ids)
+                self._delete(self._setting_table(setting), "TRUE", image_ids)
+        self._delete(self._open("images"), _of(dataset, source), image_ids)
 
     def replace_failures(self, dataset: str, source: str | None, failures: Mapping[str, str]) -> None:
         """Make these the source's rows of the table `failures`: image id to reason."""
@@ -315,11 +322,10 @@ class Store:
 
     def compact(self, settings: Iterable[Setting]) -> None:
         """Merge the many small pieces that a long job leaves, for these settings and `images`."""
-        for name in ["images", *(setting.name for setting in settings)]:
-            table = self._open(name)
+        for table in [self._open("images"), *map(self._setting_table, settings)]:
             if table is None:
                 continue
-            with self._explained("compacted", name):
+            with self._explained("compacted", table.name):
                 if table.stats()["fragment_stats"]["num_fragments"] > MANY_FRAGMENTS:
                     table.optimize(cleanup_older_than=GRACE)
 
@@ -344,14 +350,27 @@ class Store:
                     return None
                 raise
 
+    def _setting_of(self, name: str) -> Setting | None:
+        """What the table holds; None where it is no setting's."""
+        if name not in self._settings:
+            table = self._open(name)
+            metadata = {} if table is None else table.schema.metadata or {}
+            if METADATA_KEY not in metadata:
+                return None
+            self._settings[name] = Setting.from_json(metadata[METADATA_KEY].decode())
+        return self._settings[name]
+
     def _setting_table(self, setting: Setting) -> Any:
+        """The setting's table, whatever it was named when it was made; None where there is none."""
         table = self._open(setting.name)
-        if table is None:
-            return None
-        metadata = table.schema.metadata or {}
-        if METADATA_KEY not in metadata or Setting.from_json(metadata[METADATA_KEY].decode()) != setting:
-            raise StoreError(f"table {setting.name} of {self.uri} holds another setting than its name says: remove it")
-        return table
+        if table is not None:
+            if self._setting_of(setting.name) != setting:
+                raise StoreError(
+                    f"table {setting.name} of {self.uri} holds another setting than its name says: remove it"
+                )
+            return table
+        older = (name for name in self._names() if name.endswith(f"-{setting.digest}"))
+        return next((self._open(name) for name in older if self._setting_of(name) == setting), None)
 
     def _table_to_read(self, setting: Setting) -> Any:
         table = self._setting_table(setting)
@@ -370,10 +389,9 @@ class Store:
                 for batch in _scan(table, columns, where=where):
                     yield from batch.to_pylist()
 
-    def _delete(self, name: str, where: str, image_ids: Sequence[str]) -> None:
-        table = self._open(name)
+    def _delete(self, table: Any, where: str, image_ids: Sequence[str]) -> None:
         if table is not None:
-            with self._explained("written", name):
+            with self._explained("written", table.name):
                 for condition in _filters(where, image_ids):
                     table.delete(condition)
 

@@ -55,7 +55,7 @@ def json_object(_: click.Context, option: click.Parameter, text: str | None) -> 
     except json.JSONDecodeError as error:
         raise click.BadParameter(f"{text[:60]!r} is no JSON: {error}", param=option) from error
     if not isinstance(value, dict):
-        raise click.BadParameter(f"{text[:60]!r} is no JSON object such as {{\"name\": true}}", param=option)
+        raise click.BadParameter(f'{text[:60]!r} is no JSON object such as {{"name": true}}', param=option)
     return value
 
 

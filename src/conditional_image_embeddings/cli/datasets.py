@@ -123,11 +123,12 @@ def _finish(checks: "Sequence[Check]", *, strict: bool = True) -> None:
     from ..datasets import description
 
     rows = [
-        ("dataset", "images", "aspects", "state", "place"),
+        ("dataset", "images", "labelled", "aspects", "state", "place"),
         *(
             (
                 each.name,
                 f"{each.images:,} of {each.of_images:,}",
+                f"{each.labelled:,}",
                 f"{len(each.labels)} of {len(description(each.name).aspects)}",
                 "complete" if each.complete else "incomplete" if each.root else "not there",
                 each.root or "-",

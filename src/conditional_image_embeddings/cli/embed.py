@@ -105,7 +105,10 @@ LAYER_POOLINGS = ("mean", "concat")
     "--chat-template-kwargs",
     callback=json_object,
     metavar="JSON",
-    help='Further variables of the chat template, such as \'{"add_vision_id": true}\'.',
+    help="Further variables of the chat template, such as '{\"add_vision_id\": true}'.",
+)
+@click.option(
+    "--image-reading", type=click.Choice(["upright", "reference"]), help="reference: pixels as the paper's code reads."
 )
 @click.option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 @click.option("--dtype", help="float32, bfloat16 or float16; by default float32 on a CPU, bfloat16 on a GPU.")

@@ -13,6 +13,10 @@ from .command import EXIT_SOME_IMAGES_FAILED, Command, list_failures
 if TYPE_CHECKING:
     from ..reproduction import Work
 
+AS_REFERENCE = (
+    "Pixels, positions and types of numbers as the paper's reference implementation has them (--as-reference)."
+)
+
 
 @click.command(cls=Command)
 @click.option(
@@ -38,6 +42,10 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
 @click.option("--device", help="As in `cie embed`.")
 @click.option("--dtype", help="As in `cie embed`.")
+@click.option("--positions", type=click.Choice(["native", "flat"]), help="As in `cie embed`.")
+@click.option(
+    "--as-reference", is_flag=True, help="Pixels, positions and types of numbers as the paper's code has them."
+)
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores, or with --dry-run the plan, as JSON.")
 def reproduce(
@@ -54,6 +62,7 @@ def reproduce(
     dry_run: bool,
     batch_size: int | None,
     as_json: bool,
+    as_reference: bool,
     **loading: Any,
 ) -> None:
     r"""Reproduce the paper's tables: every model and method on every benchmark and aspect.
@@ -64,11 +73,16 @@ def reproduce(
     \b
     Example:  cie reproduce -m builtin -m builtin-clip --text-encoder minilm --datasets synthetic-cars --dry-run
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct -m openai/clip-vit-large-patch14
+              cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct --methods dior --as-reference
     """
     from .. import datasets, evaluation, report
     from ..reproduction import Reproduction
     from ..store import Store
 
+    if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
+        raise click.UsageError(
+            f"--as-reference sets {' and '.join(set_twice)} by itself: leave out the one or the other"
+        )
     chosen = _listed(methods)
     if not models and chosen != ["pixels"]:
         from ..machine import no_model_given
@@ -84,6 +98,7 @@ def reproduce(
         datasets_dir=datasets_dir,
         text_encoder=text_encoder,
         batch_size=batch_size,
+        as_reference=as_reference,
         **{name: value for name, value in loading.items() if value},
     )
     told = _tell(wanted.missing)
@@ -100,8 +115,9 @@ def reproduce(
     output.mkdir(parents=True, exist_ok=True)
     done = wanted.run(Store(db), metric=metric, clustering=clustering)
     failures = {name: len(reasons) for name, reasons in done.failures.items()}
-    report.write_tables(output / "report.html", rows=done.rows, failures=failures, missing=wanted.missing)
-    evaluation.write(done.rows, output / "table.tex")
+    note = AS_REFERENCE if as_reference else ""
+    report.write_tables(output / "report.html", rows=done.rows, failures=failures, missing=wanted.missing, note=note)
+    evaluation.write(done.rows, output / "table.tex", note=note)
     click.echo(evaluation.FORMATS["json" if as_json else "table"](done.rows))
     click.echo(f"Look at {output / 'report.html'}; the same for a paper is {output / 'table.tex'}", err=True)
     reasons = {

@@ -1,11 +1,11 @@
 """What a benchmark is: images with an id each, and one label an image under each of its aspects.
 
 Labels are joined to images and to vectors by the image's id, never by position. A benchmark is also an image source: a
-job embeds it like any folder.
+job embeds it like any folder, for which its images are enough.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -61,13 +61,13 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark whose files were found, and whose every image has its labels.
+    """A benchmark whose files were found. Only what `datasets.get_images` returns may lack labels.
 
     Attributes:
         name: The benchmark's name, the same on every machine.
         root: The directory that the image ids are relative to.
         images: Image id (path relative to `root`, with forward slashes) to file.
-        labels: Aspect to labels; labels are image id to label, for exactly the ids in `images`.
+        labels: Aspect to labels; labels are image id to label, for exactly the ids in `images` unless they are missing.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Benchmark:
 
     @property
     def aspects(self) -> tuple[Aspect, ...]:
-        """The aspects that this copy has labels for."""
+        """The aspects that this copy has labels for; if it has none, those of the paper."""
         return tuple(self.labels)
 
     def __iter__(self) -> Iterator[tuple[str, Path]]:
@@ -105,8 +105,11 @@ def joined(
     remedy: str,
     noun: str = "images",
     allow_missing: bool = False,
+    keep_unlabelled: bool = False,
 ) -> Benchmark:
     """The benchmark of the images and labels that share a key: a file's name, a frame's number, a film's id.
+
+    Images and labels stand in the order of the annotation.
 
     Args:
         name: The benchmark's name.
@@ -117,9 +120,10 @@ def joined(
         remedy: What to do when they do not fit each other, for the message.
         noun: What the keys are, for the message.
         allow_missing: Leave out what has no file or no label, with a warning, instead of refusing.
+        keep_unlabelled: Leave out what has no file, without a warning, and keep images that have no label.
 
     Raises:
-        DatasetError: an image or a label is missing (and `allow_missing` is off), or nothing is left.
+        DatasetError: an image or a label is missing (and neither is allowed), or nothing is left.
     """
     missing: list[Key] = sorted(labels.keys() - images.keys())
     extra: list[Key] = sorted(images.keys() - labels.keys())
@@ -127,18 +131,42 @@ def joined(
         *([f"{len(missing):,} of {len(labels):,} {noun} have no image: {some(missing)}"] if missing else []),
         *([f"{len(extra):,} {noun} have no label here: {some(extra)}"] if extra else []),
     ]
-    both = sorted(labels.keys() & images.keys())
-    if says and not (allow_missing and both):
+    # In the annotation's order, as the paper's code scores its rows: k-means, and so AMI and NMI, depend on it.
+    kept = [key for key in labels if key in images]
+    if keep_unlabelled and labels:
+        kept += extra
+    if says and not ((allow_missing or keep_unlabelled) and kept):
         raise DatasetError(f"{annotation}: {'; '.join(says)}; {remedy}")
-    if not both:
+    if not kept:
         raise DatasetError(f"{annotation}: no image has a label; {remedy}")
-    if says:
+    if says and not keep_unlabelled:
         logger.warning("%s: left out: %s", annotation, "; ".join(says))
-    ids = {key: images[key].relative_to(root).as_posix() for key in both}
-    aspects = labels[both[0]]
+    ids = {key: images[key].relative_to(root).as_posix() for key in kept}
+    aspects = next(iter(labels.values()))
     return Benchmark(
         name=name,
         root=str(root.resolve()),
         images={image_id: images[key] for key, image_id in ids.items()},
-        labels={aspect: {image_id: labels[key][aspect] for key, image_id in ids.items()} for aspect in aspects},
+        labels={
+            aspect: {image_id: labels[key][aspect] for key, image_id in ids.items() if key in labels}
+            for aspect in aspects
+        },
     )
+
+
+def unlabelled(known: Description, candidates: Iterable[tuple[Path, Iterable[Path]]]) -> Benchmark | None:
+    """A benchmark without labels, of the first folder that has images; None where none has.
+
+    Args:
+        known: What is known of the benchmark.
+        candidates: Folders that are the benchmark's, and of each the images that may be test images.
+    """
+    for root, images in candidates:
+        if ids := {path.relative_to(root).as_posix(): path for path in images}:
+            return Benchmark(
+                name=known.name,
+                root=str(root.resolve()),
+                images=ids,
+                labels={aspect: {} for aspect in known.of_paper},
+            )
+    return None

@@ -10,29 +10,30 @@ import colorsys
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 HSV: TypeAlias = tuple[float, float, float]
 
 CSS_COLORS = {
+    "aqua": (0, 255, 255),
+    "black": (0, 0, 0),
+    "blue": (0, 0, 255),
+    "fuchsia": (255, 0, 255),
+    "green": (0, 128, 0),
+    "gray": (128, 128, 128),
+    "lime": (0, 255, 0),
     "maroon": (128, 0, 0),
-    "red": (255, 0, 0),
-    "orange": (255, 165, 0),
-    "yellow": (255, 255, 0),
+    "navy": (0, 0, 128),
     "olive": (128, 128, 0),
     "purple": (128, 0, 128),
-    "fuchsia": (255, 0, 255),
-    "white": (255, 255, 255),
-    "lime": (0, 255, 0),
-    "green": (0, 128, 0),
-    "navy": (0, 0, 128),
-    "blue": (0, 0, 255),
-    "aqua": (0, 255, 255),
-    "teal": (0, 128, 128),
-    "black": (0, 0, 0),
+    "red": (255, 0, 0),
     "silver": (192, 192, 192),
-    "gray": (128, 128, 128),
+    "teal": (0, 128, 128),
+    "white": (255, 255, 255),
+    "yellow": (255, 255, 0),
+    "orange": (255, 165, 0),
 }
-"""The 17 colour names of CSS 2.1."""
+"""The 17 colour names of CSS 2.1, in the order of webcolors 1.5, which the paper's code uses."""
 
 # Degrees of hue, saturation, value. Only names that shading cannot turn into one another: no maroon beside red, no
 # silver beside gray.
@@ -59,16 +60,34 @@ def rgb(hue: float, sat: float, val: float) -> tuple[float, float, float]:
 
 
 def colour_name(hue: float, sat: float, val: float) -> str:
-    """The label of a stored triple: the nearest CSS 2.1 name by squared RGB distance (paper, section 4.1)."""
+    """The label of a stored triple: the nearest CSS 2.1 name by squared RGB distance (paper, section 4.1).
+
+    Of names equally near it is the last of `CSS_COLORS`, as in the paper's code.
+    """
+    return _nearest(hue, sat, val)[-1]
+
+
+def _nearest(hue: float, sat: float, val: float) -> list[str]:
     color = [int(255 * channel) for channel in rgb(hue, sat, val)]
-    return min(CSS_COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(color, CSS_COLORS[name], strict=True)))
+    names: dict[int, list[str]] = {}
+    for name, css in CSS_COLORS.items():
+        names.setdefault(sum((a - b) ** 2 for a, b in zip(color, css, strict=True)), []).append(name)
+    return names[min(names)]
 
 
 def sample_color(name: str, rng: np.random.Generator) -> HSV:
-    """A random stored triple that `colour_name` calls `name`; six decimals, so that a CSV keeps it exactly."""
-    hues, sats, vals = _RANGES[name]
+    """A random stored triple that `colour_name` calls `name`; six decimals, so that a CSV keeps it exactly.
+
+    One that is as near to another name is moved a little towards the middle of the colour's range.
+    """
     while True:
-        hue, sat, val = rng.uniform(*hues) / 360, rng.uniform(*sats), rng.uniform(*vals)
-        stored = (round((hue + 0.5) % 1.0, 6) % 1.0, round(2 * sat, 6), round(2 * val, 6))
-        if colour_name(*stored) == name:
-            return stored
+        drawn = np.array([rng.uniform(*bounds) for bounds in _RANGES[name]])
+        while name in (nearest := _nearest(*_stored(drawn))):
+            if nearest[-1] == name:
+                return _stored(drawn)
+            drawn += 1e-4 * (np.mean(_RANGES[name], axis=1) - drawn)
+
+
+def _stored(drawn: NDArray[np.float64]) -> HSV:
+    hue, sat, val = drawn.tolist()
+    return (round((hue / 360 + 0.5) % 1.0, 6) % 1.0, round(2 * sat, 6), round(2 * val, 6))

@@ -6,13 +6,13 @@ devkit; and a folder a class. The label is the class's name, of which manufactur
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError, some
 from . import car_classes
-from .benchmark import Aspect, Benchmark, Description, joined
+from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
 from .files import absent, by_name, images, places
 
 NAME = "cars196"
@@ -25,10 +25,11 @@ DESCRIPTION = Description(
     terms="for research (Krause et al., 3dRR 2013); the photographs belong to their photographers",
 )
 TRAINING_IMAGES = 8054  # of the classes 1 to 98; in the combined numbering the test half begins after them
+DEVKIT_IMAGES = 8144  # of cars_train; the larger of the two splits that are numbered from 1 each
 COMBINED, TEST, TRAIN = "cars_annos.mat", "cars_test_annos_withlabels*.mat", "cars_train_annos.mat"
 
 
-def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
+def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool = False) -> Benchmark:
     """Read the benchmark from `directory`/cars196, or from `directory` itself.
 
     Raises:
@@ -61,13 +62,36 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
         if not labels:
             raise DatasetError(f"{annotation} has no image of the classes 99-196, which are the test half; {remedy}")
         test = {name: path for name, path in files.items() if name in labels or name not in classes}
-        return joined(NAME, place, labels, test, annotation=annotation, remedy=remedy, allow_missing=allow_missing)
+        return joined(
+            NAME,
+            place,
+            labels,
+            test,
+            annotation=annotation,
+            remedy=remedy,
+            allow_missing=allow_missing,
+            keep_unlabelled=keep_unlabelled,
+        )
     raise absent(
         NAME,
         directory,
         "car_ims, cars_test, folders named as the classes, cars_annos.mat beside images",
         f"get it: cie datasets download {NAME} {directory}",
     )
+
+
+def find_images(directory: Path) -> Benchmark | None:
+    """The images without their classes: those above 8054 of the combined numbering, else all that are there."""
+    here = places(NAME, directory, named=True)
+    return unlabelled(DESCRIPTION, ((place, _of_test_half(images(place))) for place in here))
+
+
+def _of_test_half(paths: Sequence[Path]) -> Sequence[Path]:
+    """The combined numbering is known by its six digits, or by numbers that are beyond each of the devkit's splits."""
+    numbers = [path.stem for path in paths if path.stem.isdigit()]
+    if not any(len(number) == 6 or int(number) > DEVKIT_IMAGES for number in numbers):
+        return paths
+    return [path for path in paths if not path.stem.isdigit() or int(path.stem) > TRAINING_IMAGES]
 
 
 def _labels(name: str) -> dict[Aspect, str]:

@@ -6,11 +6,11 @@ and the flat one of the paper's reference, where a file's name carries the speci
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined
+from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
 from .files import absent, by_name, images, lines, places
 
 NAME = "cub200"
@@ -47,7 +47,7 @@ _CLASS_FOLDER = re.compile(r"(\d{3})\.(\w+)")
 _FLAT_NAME = re.compile(r"(.+)_\d+_\d+")
 
 
-def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
+def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool = False) -> Benchmark:
     """Read the benchmark from `directory`/cub200, or from `directory` itself.
 
     Raises:
@@ -73,15 +73,32 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
             labels = {name: {SPECIES: named} for name, path in files.items() if (named := _named(path.stem))}
             annotation = place
             remedy = "keep only images of the classes 101-200, or put CUB's own images.txt beside them"
+            if keep_unlabelled:
+                files = {name: path for name, path in files.items() if name in labels}
         else:
             continue
-        return joined(NAME, place, labels, files, annotation=annotation, remedy=remedy, allow_missing=allow_missing)
+        return joined(
+            NAME,
+            place,
+            labels,
+            files,
+            annotation=annotation,
+            remedy=remedy,
+            allow_missing=allow_missing,
+            keep_unlabelled=keep_unlabelled,
+        )
     raise absent(
         NAME,
         directory,
         "images.txt, folders such as 101.White_Pelican, images such as White_Pelican_0001_96422.jpg",
         f"get it: cie datasets download cub200 {directory}",
     )
+
+
+def find_images(directory: Path) -> Benchmark | None:
+    """The images, but for those of the classes 1-100, whose names tell no species."""
+    here = places(NAME, directory, "CUB_200_2011", named=True)
+    return unlabelled(DESCRIPTION, ((place, _of_no_training_class(images(place))) for place in here))
 
 
 def species(folder: str) -> str:
@@ -126,6 +143,16 @@ def _in_class_folders(place: Path) -> Iterator[Path]:
 
 def _of_test_classes(paths: Iterator[Path] | list[Path]) -> Iterator[Path]:
     return (path for path in paths if is_test(path.parent.name))
+
+
+def _of_no_training_class(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if _CLASS_FOLDER.fullmatch(path.parent.name):
+            wanted = is_test(path.parent.name)
+        else:
+            wanted = not _FLAT_NAME.fullmatch(path.stem) or _named(path.stem) is not None
+        if wanted:
+            yield path
 
 
 def _named(stem: str) -> str | None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined
-from .files import absent, images, is_whole, lines, places, table, table_in
+from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .files import absent, images, is_whole, lines, places, table, table_of
 
 NAME = "deepfashion"
 CATEGORY, TEXTURE, FABRIC, FIT = (
@@ -25,37 +25,62 @@ DESCRIPTION = Description(
     terms="non-commercial research only; not to be passed on (DeepFashion's agreement)",
 )
 COLUMNS = 26  # of test_attr.txt
+UNPACKED = ("Category and Attribute Prediction Benchmark", "Category_and_Attribute_Prediction_Benchmark")
 PATTERNS = {TEXTURE: slice(0, 7), FABRIC: slice(17, 23), FIT: slice(23, 26)}
 CSV_COLUMNS = {CATEGORY: "clothing_category", TEXTURE: "texture", FABRIC: "fabric", FIT: "fit"}
 
 
-def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
+def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool = False) -> Benchmark:
     """Read the benchmark from `directory`/deepfashion, or from `directory` itself.
+
+    The images that are not listed are those of the other splits, whatever the layout.
 
     Raises:
         DatasetError: no layout is there, one of its annotation files is missing, or its files do not fit each other.
     """
     remedy = f"`cie datasets download deepfashion {directory}` says how to get the rest"
-    unpacked = ("Category and Attribute Prediction Benchmark", "Category_and_Attribute_Prediction_Benchmark")
-    for place in places(NAME, directory, *unpacked):
-        folders = (place / "Anno_fine", place / "Anno" / "Anno_fine", place)
+    for place in places(NAME, directory, *UNPACKED):
+        folders = _annotation_folders(place)
         fine = next((folder for folder in folders if (folder / "test_attr.txt").is_file()), folders[0])
         if fine.is_dir():
-            labels, flat = _fine(fine, remedy), {}
-            annotation = fine / "test.txt"
-        elif found := table_in(place, ["file_names"]):
+            labels, annotation = _fine(fine, remedy), fine / "test.txt"
+        elif found := table_of(NAME, place, ["file_names"]):
             labels, annotation = _flat(found), found
-            flat = {_unflattened(path.name): path for path in images(place, depth=0)}
         else:
             continue
-        files = flat | {image: path for image in labels if (path := _file(place, image))}
-        return joined(NAME, place, labels, files, annotation=annotation, remedy=remedy, allow_missing=allow_missing)
+        return joined(
+            NAME,
+            place,
+            labels,
+            {image: path for image in labels if (path := _file(place, image))},
+            annotation=annotation,
+            remedy=remedy,
+            allow_missing=allow_missing,
+            keep_unlabelled=keep_unlabelled,
+        )
     raise absent(
         NAME,
         directory,
         "Anno_fine, a CSV file with a column file_names",
         f"get it: cie datasets download {NAME} {directory}",
     )
+
+
+def find_images(directory: Path) -> Benchmark | None:
+    """The images without their labels: those of `test.txt` if it is there, else all."""
+    here = places(NAME, directory, *UNPACKED, named=True)
+    return unlabelled(DESCRIPTION, ((place, _listed(place) or images(place)) for place in here))
+
+
+def _listed(place: Path) -> list[Path]:
+    """The images that `test.txt` names."""
+    lists = (folder / "test.txt" for folder in _annotation_folders(place))
+    rows = next((_values(path, "") for path in lists if path.is_file()), [])
+    return [path for _, row in rows if (path := _file(place, row[0].removeprefix("img/")))]
+
+
+def _annotation_folders(place: Path) -> tuple[Path, Path, Path]:
+    return place / "Anno_fine", place / "Anno" / "Anno_fine", place
 
 
 def _fine(folder: Path, remedy: str) -> dict[str, dict[Aspect, str]]:

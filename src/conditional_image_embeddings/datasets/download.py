@@ -50,7 +50,8 @@ _STEPS = {
     "synthetic_cars": """\
 The original's link is gone. Render a set of the same kind, the same images on every machine:
     cie datasets make synthetic-cars {directory}
-If you have the original, put its cars.csv into {home} and its images into {home}/cars, then run this again.""",
+If you have the original, put its cars.csv (or the paper's synthetic_metadata.csv) into {home},
+its images beside it or into {home}/cars, and run this again.""",
     "cars196": """\
 1. With a Kaggle account, download https://www.kaggle.com/datasets/eduardo4jesus/stanford-cars-dataset
    and put the archive into {home}

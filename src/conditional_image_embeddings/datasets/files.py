@@ -7,6 +7,7 @@ and what is wrong with one is told with its line.
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DatasetError, some
@@ -17,19 +18,31 @@ MAX_BYTES = 256 * 1024**2  # of one annotation file; the largest known has 27 MB
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".part")
 
 
-def places(name: str, directory: Path, *inner: str) -> Iterator[Path]:
+def places(name: str, directory: Path, *inner: str, named: bool = False) -> Iterator[Path]:
     """The folders in which a benchmark may lie: `directory`/`name` (hyphens or underscores) and `directory` itself.
 
-    Of each the folders `inner` come first, since that is what archives unpack to.
+    Of each the folders `inner` come first, since that is what archives unpack to. With `named`, `directory` itself
+    counts only if it is called as the benchmark: then whatever is in it may be taken for the benchmark's.
     """
-    for place in dict.fromkeys((directory / name, directory / name.replace("_", "-"), directory)):
+    homes = (directory / name, directory / name.replace("_", "-"), directory)
+    for place in dict.fromkeys(home for home in homes if not named or _is_called(home, name)):
         yield from (found for found in (*(place / folder for folder in inner), place) if found.is_dir())
 
 
+def _is_called(folder: Path, name: str) -> bool:
+    return folder.resolve().name.replace("-", "_") == name
+
+
 def absent(name: str, directory: Path, wanted: str, remedy: str) -> DatasetError:
-    """The error that says that nothing of a benchmark is there, and which archives wait to be unpacked."""
-    home = next(places(name, directory), directory / name)
+    """The error that says that of a benchmark nothing or only images are there, and which archives are not unpacked."""
+    home = next(places(name, directory, named=True), directory / name)
     waiting = [path.name for path in sorted(home.glob("*")) if path.name.lower().endswith(ARCHIVES)]
+    if alone := images(home) if home.is_dir() else []:
+        there = f" and {some(waiting)}, not unpacked" if waiting else ""
+        return DatasetError(
+            f"{name}: {len(alone):,} images are in {home}{there}, but nothing that labels them (looked for {wanted}); "
+            f"how to get it: cie datasets download {name} {home.parent}"
+        )
     there = f", only {some(waiting)}, not unpacked" if waiting else ""
     return DatasetError(f"{name}: nothing of it is in {directory / name}{there} (looked for {wanted}); {remedy}")
 
@@ -91,15 +104,18 @@ def lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DatasetError(f"{path} is larger than any annotation file ({MAX_BYTES >> 20} MB); get it again")
-        data = path.read_bytes()
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return data.decode("utf-16").splitlines()
-        if b"\0" in data[:64]:  # UTF-16 without its mark: every other byte of English is 0
-            return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be").splitlines()
+        return _lines(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is broken: {error}; get it again") from error
+
+
+def _lines(data: bytes) -> list[str]:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16").splitlines()
+    if b"\0" in data[:64]:  # UTF-16 without its mark: every other byte of English is 0
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be").splitlines()
     # Not splitlines: in a line of Windows-1252, 0x85 is an ellipsis.
     return [_decoded(line.removesuffix(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
 
@@ -140,7 +156,24 @@ def table(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, 
     return rows
 
 
-def table_in(folder: Path, columns: Sequence[str]) -> Path | None:
+def is_unnamed(column: str) -> bool:
+    """Whether a column has no name in its header, or the one that pandas gives to such when it reads them."""
+    return not column or column.startswith("Unnamed:")
+
+
+def table_of(name: str, place: Path, columns: Sequence[str]) -> Path | None:
+    """The table of a benchmark's labels: in its place, or in `metadata` beside `datasets`, as the paper's reference.
+
+    Raises:
+        DatasetError: there are several.
+    """
+    found = _table_in(place, columns)
+    if found is None and _is_called(place, name):
+        found = _table_in(place.resolve().parent.parent / "metadata", columns)
+    return found
+
+
+def _table_in(folder: Path, columns: Sequence[str]) -> Path | None:
     """The one CSV or TSV file of a folder whose header begins a table with these columns.
 
     Raises:
@@ -148,10 +181,10 @@ def table_in(folder: Path, columns: Sequence[str]) -> Path | None:
     """
     found = []
     for path in sorted(folder.glob("[!.]*.[ct]sv")):
-        with path.open("rb") as file:
-            header = _decoded(file.readline(10_000).removeprefix(b"\xef\xbb\xbf")).replace("\t", ",").split(",")
-        if set(columns) <= {name.strip().strip('"') for name in header}:
-            found.append(path)
+        with path.open("rb") as file, suppress(UnicodeDecodeError):  # that is no table of ours
+            header = next(iter(_lines(file.read(10_000))), "").replace("\t", ",").split(",")
+            if set(columns) <= {name.strip().strip('"') for name in header}:
+                found.append(path)
     if len(found) > 1:
         raise DatasetError(f"{folder} has several tables of labels: {some([path.name for path in found])}; leave one")
     return found[0] if found else None

@@ -10,11 +10,15 @@ from pathlib import Path, PurePosixPath
 from ..errors import DatasetError, some
 from ..sources import ID_COLUMNS
 from .benchmark import Aspect, Benchmark, joined
-from .files import images, is_whole, table
+from .files import images, is_unnamed, is_whole, table
 
-# The sets of the universal-embedding benchmark that the paper's reference lists as `info_files/NAME/test.json`.
-UNIVERSAL = ("cars", "food2k", "gldv2", "inat", "inshop", "met", "rp2k", "sop")
-NONE = Aspect("none", None)  # their labels are classes, which no condition asks for
+NONE = Aspect("none", None)  # labels that no condition asks for
+
+# The sets of the universal-embedding benchmark that the paper's reference lists as `info_files/NAME/test.json`, and
+# what their classes are there.
+UNIVERSAL = {"cars": Aspect("car model")} | dict.fromkeys(
+    ("food2k", "gldv2", "inat", "inshop", "met", "rp2k", "sop"), NONE
+)
 
 
 def from_folders(directory: Path | str, aspect: Aspect | str, *, name: str | None = None) -> Benchmark:
@@ -53,8 +57,9 @@ def from_table(
     Args:
         directory: The folder of the images.
         table_path: The table. Its ids are paths relative to the folder, with or without their suffix; its column of ids
-            is the first that is named so (`image_id`, `id`, `file_name`, `path`, ...), else the first of all.
-        aspects: The columns that are labels; by default all others. Underscores may stand for spaces.
+            is the first that is named so (`image_id`, `id`, `file_name`, `path`, ...), else the first of all. A first
+            column without a name counts as ids if it holds some; pandas writes its row numbers so.
+        aspects: The columns that are labels; by default all others with a name. Underscores may stand for spaces.
         name: The benchmark's name; by default the directory's.
         allow_missing: Leave out images without labels and labels without images, with a warning.
 
@@ -65,16 +70,19 @@ def from_table(
     rows = table(path)
     if not rows:
         raise DatasetError(f"{path} has no rows: a header and a row an image are needed")
+    files = {found.relative_to(root).as_posix(): found for found in images(root)}
+    bare = {str(PurePosixPath(image_id).with_suffix("")): image_id for image_id in files}
     columns = list(rows[0][1])
+    firsts = {row[columns[0]].removeprefix("./") for _, row in rows}
+    if is_unnamed(columns[0]) and firsts.isdisjoint([*files, *bare]):
+        columns = [column for column in columns if not is_unnamed(column)] or columns
     id_column = next((column for column in columns if column.lower() in (*ID_COLUMNS, "file_names")), columns[0])
-    wanted = {_words(column): column for column in columns if column != id_column}
+    wanted = {_words(column): column for column in columns if column != id_column and not is_unnamed(column)}
     chosen = [_aspect(aspect) for aspect in (wanted if aspects is None else aspects)]
     if not chosen:
         raise DatasetError(f"{path} has no column of labels, only {id_column}; add one an aspect")
     if lacking := [aspect.name for aspect in chosen if _words(aspect.name) not in wanted]:
         raise DatasetError(f"{path} has no column {some(lacking)}; it has {some(list(wanted))}")
-    files = {found.relative_to(root).as_posix(): found for found in images(root)}
-    bare = {str(PurePosixPath(image_id).with_suffix("")): image_id for image_id in files}
     labels: dict[str, dict[Aspect, str]] = {}
     for line, row in rows:
         given = row[id_column].removeprefix("./")
@@ -126,7 +134,7 @@ def from_list(name: str, info_directory: Path | str, *, allow_missing: bool = Fa
             raise DatasetError(f"{path}, image {number}: {image_id} is outside {root}; get the file again")
         if str(parts) in labels:
             raise DatasetError(f"{path}, image {number}: {image_id} is there twice; get the file again")
-        labels[str(parts)] = {NONE: str(row["class_id"])}
+        labels[str(parts)] = {UNIVERSAL[name]: str(row["class_id"])}
     files = {image_id: root / image_id for image_id in labels if is_whole(root / image_id)}
     return joined(
         name, root, labels, files, annotation=path, remedy=f"put them into {root}", allow_missing=allow_missing

@@ -7,13 +7,13 @@ film counts once; a film with several genres or countries has the first as its l
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined
-from .files import absent, images, lines, places, table, table_in
+from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .files import absent, images, lines, places, table, table_of
 
 NAME = "movie_posters"
 GENRE, COUNTRY = Aspect("movie genre"), Aspect("movie's production country")
@@ -31,7 +31,7 @@ _NEXT = re.compile(r"[^\s,\[\]\ufeff]")
 _SHELL = re.compile(r'\b(?:ObjectId|ISODate|NumberLong|NumberInt)\(\s*("[^"]*"|-?\d+)\s*\)')
 
 
-def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
+def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool = False) -> Benchmark:
     """Read the benchmark from `directory`/movie_posters, or from `directory` itself.
 
     The authors' own metadata names films whose posters they do not have, and the other way round: these are left out
@@ -45,7 +45,7 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
     for place in places(NAME, directory):
         inner = ("groundtruth", "Movie_Poster_Metadata/groundtruth", "Movie_Poster_Metadata")
         texts = next((found for folder in inner if (found := sorted((place / folder).glob("[!.]*.txt")))), [])
-        if annotation := table_in(place, ["imdbID", *COLUMNS.values()]):
+        if annotation := table_of(NAME, place, ["imdbID", *COLUMNS.values()]):
             films = _rows(annotation)
         elif texts:
             films, annotation = (film for text in texts for film in _records(text)), texts[0].parent
@@ -55,18 +55,16 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
         labels: dict[str, dict[Aspect, str]] = {}
         for where, film in films:
             labels.setdefault(_id(film, where), {aspect: _first(film.get(c)) for aspect, c in COLUMNS.items()})
-        files: dict[str, Path] = {}
-        for path in images(place):
-            files.setdefault(path.stem, path)  # a film that is in two years has its poster in both
         return joined(
             NAME,
             place,
             labels,
-            files,
+            _by_film(images(place)),
             annotation=annotation,
             noun="films",
             remedy=remedy,
             allow_missing=allow_missing,
+            keep_unlabelled=keep_unlabelled,
         )
     raise absent(
         NAME,
@@ -74,6 +72,20 @@ def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
         "groundtruth/1980.txt, a table with the columns imdbID, Genre, Country",
         f"get it: cie datasets download movie-posters {directory}",
     )
+
+
+def find_images(directory: Path) -> Benchmark | None:
+    """The posters without what is said of them, one a film."""
+    here = places(NAME, directory, named=True)
+    return unlabelled(DESCRIPTION, ((place, _by_film(images(place)).values()) for place in here))
+
+
+def _by_film(paths: Iterable[Path]) -> dict[str, Path]:
+    """IMDb id to poster: a film that is in two years has one in both."""
+    films: dict[str, Path] = {}
+    for path in paths:
+        films.setdefault(path.stem, path)
+    return films
 
 
 def _id(film: Film, where: str) -> str:
@@ -85,7 +97,7 @@ def _id(film: Film, where: str) -> str:
 
 def _first(value: object) -> str:
     """The first of "Comedy, Drama"."""
-    return str(value).partition(",")[0].strip() if value else UNKNOWN
+    return str(value or "").partition(",")[0].strip() or UNKNOWN
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Film]]:

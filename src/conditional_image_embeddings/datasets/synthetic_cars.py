@@ -1,23 +1,24 @@
 """Synthetic cars: 3-D cars whose model, colour and background vary independently (Kobs et al., ICCV 2021).
 
 The original's link is dead; `make` renders a benchmark of the same idea and metadata with two aspects more, the same
-images on every machine. `find` reads both, as `cars/*.png` beside `cars.csv` or with the images directly beside it.
+images on every machine. `find` reads both, as `cars/*.png` beside `cars.csv` or with the images directly beside it, and
+the paper's reference, which has a table of another name.
 """
 
 import csv
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..errors import DatasetError, some
-from .benchmark import Aspect, Benchmark, Description, joined
+from ..errors import DatasetError
+from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
 from .car_colors import colour_name
 from .car_renderer import render, sample_scene
-from .files import absent, places
+from .files import absent, images, is_unnamed, places, table, table_of
 
 NAME = "synthetic_cars"
 TEST_FRAMES = range(1, 1001)  # paper, section 4.1; the original has more, for training
@@ -37,6 +38,7 @@ _LABELS: dict[Aspect, tuple[tuple[str, ...], Callable[..., str]]] = {
     Aspect("paint pattern"): (("pattern",), str),
 }
 _ORIGINAL, _ADDED = tuple(_LABELS)[:3], tuple(_LABELS)[3:]
+_COLUMNS = [column for aspect in _ORIGINAL for column in _LABELS[aspect][0]]
 
 DESCRIPTION = Description(
     name=NAME,
@@ -49,29 +51,34 @@ DESCRIPTION = Description(
 )
 
 
-def find(directory: Path, *, allow_missing: bool = False) -> Benchmark:
+def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool = False) -> Benchmark:
     """Read the benchmark from `directory`/synthetic_cars, or from `directory` itself.
 
     Raises:
-        DatasetError: `cars.csv` is missing or broken, or it and the images do not list the same frames.
+        DatasetError: the table of labels is missing or broken, or it and the images do not list the same frames.
     """
     remedy = f"make them: cie datasets make synthetic-cars {directory}"
-    root = next((place for place in places(NAME, directory) if (place / "cars.csv").is_file()), None)
-    if root is None:
-        raise absent(NAME, directory, "cars.csv", remedy)
-    table = root / "cars.csv"
-    labels = _labels(table)
-    images = _images(root / "cars" if (root / "cars").is_dir() else root)
-    return joined(
-        NAME,
-        root,
-        labels,
-        images,
-        annotation=table,
-        noun="frames",
-        remedy=remedy,
-        allow_missing=allow_missing,
-    )
+    for place in places(NAME, directory):
+        own = place / "cars.csv"
+        if annotation := own if own.is_file() else table_of(NAME, place, _COLUMNS):
+            return joined(
+                NAME,
+                place,
+                _labels(annotation),
+                _by_frame(_images(place)),
+                annotation=annotation,
+                noun="frames",
+                remedy=remedy,
+                allow_missing=allow_missing,
+                keep_unlabelled=keep_unlabelled,
+            )
+    raise absent(NAME, directory, f"cars.csv, a table with the columns {', '.join(_COLUMNS)}", remedy)
+
+
+def find_images(directory: Path) -> Benchmark | None:
+    """The images of the test frames without their labels."""
+    here = places(NAME, directory, named=True)
+    return unlabelled(DESCRIPTION, ((place, _by_frame(_images(place)).values()) for place in here))
 
 
 def make(directory: Path, *, images: int = len(TEST_FRAMES), show_progress_bar: bool | None = None) -> None:
@@ -111,57 +118,66 @@ def make(directory: Path, *, images: int = len(TEST_FRAMES), show_progress_bar: 
     part.replace(directory)
 
 
-def _labels(table: Path) -> dict[int, dict[Aspect, str]]:
+def _labels(annotation: Path) -> dict[int, dict[Aspect, str]]:
     """Test frame to its labels."""
+    rows = table(annotation, _COLUMNS)
+    numbers = _frame_column(annotation, [row for _, row in rows])
     labels: dict[int, dict[Aspect, str]] = {}
-    for line, row in _rows(table):
+    for line, row in rows:
         try:
-            frame = int(_present(row["frame"]))
+            frame = int(_present(row[numbers]))
             if frame not in TEST_FRAMES:
                 continue
             if frame in labels:
-                raise DatasetError(f"{table}, line {line}: frame {frame} is there twice; leave one of the rows")
+                raise DatasetError(f"{annotation}, line {line}: frame {frame} is there twice; leave one of the rows")
             labels[frame] = {
                 aspect: name(*(_present(row[column]) for column in columns))
                 for aspect, (columns, name) in _LABELS.items()
                 if columns[0] in row
             }
         except (ValueError, ArithmeticError) as error:
-            raise DatasetError(f"{table}, line {line} is broken: {error}; get or make the file again") from error
+            raise DatasetError(f"{annotation}, line {line} is broken: {error}; get or make the file again") from error
     if not labels:
-        raise DatasetError(f"{table} has no frame between {TEST_FRAMES[0]} and {TEST_FRAMES[-1]}; get or make it again")
+        raise DatasetError(
+            f"{annotation} has no frame between {TEST_FRAMES[0]} and {TEST_FRAMES[-1]}; get or make it again"
+        )
     return labels
 
 
-def _present(text: str | None) -> str:
+def _frame_column(annotation: Path, rows: Sequence[Mapping[str, str]]) -> str:
+    """The column of the frames' numbers: `frame`, or a first one without a name, as pandas writes an index."""
+    columns = list(rows[0]) if rows else ["frame"]
+    if "frame" in columns:
+        return "frame"
+    if not is_unnamed(columns[0]):
+        raise DatasetError(f"{annotation} has no column frame; get or make it again")
+    if any(row[columns[0]] == "0" for row in rows):
+        raise DatasetError(
+            f"{annotation}: its first column has no name and counts from 0, but the frames begin with 1: if it counts "
+            "rows, add a column `frame`; if it counts frames, name it so"
+        )
+    return columns[0]
+
+
+def _present(text: str) -> str:
     if not text:
         raise ValueError("a value is missing")
     return text
 
 
-def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, str | None]]]:
-    """Line number and row of the CSV file, its columns checked."""
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            needed = ["frame", *(column for aspect in _ORIGINAL for column in _LABELS[aspect][0])]
-            if absent := [column for column in needed if column not in (reader.fieldnames or ())]:
-                raise DatasetError(f"{table} has no column {some(absent)}; get or make it again")
-            for row in reader:
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table} cannot be read: {error}; get or make it again") from error
+def _images(place: Path) -> list[Path]:
+    return images(place / "cars" if (place / "cars").is_dir() else place, depth=0)
 
 
-def _images(folder: Path) -> dict[int, Path]:
+def _by_frame(paths: Iterable[Path]) -> dict[int, Path]:
     """Test frame to its image: the number at the end of the file's name. A name without one is not the benchmark's."""
-    images: dict[int, Path] = {}
-    for path in sorted(folder.glob("[!.]*.png")):
+    frames: dict[int, Path] = {}
+    for path in paths:
         number = re.search(r"\d+$", path.stem)
         if number is None or int(number[0]) not in TEST_FRAMES:
             continue
         frame = int(number[0])
-        if frame in images:
-            raise DatasetError(f"frame {frame} has two images: {images[frame]} and {path}; leave one of them")
-        images[frame] = path
-    return images
+        if frame in frames:
+            raise DatasetError(f"frame {frame} has two images: {frames[frame]} and {path}; leave one of them")
+        frames[frame] = path
+    return frames

@@ -1,12 +1,25 @@
 """How well vectors tell labels apart: MAP@R, Precision@1 and R-Precision of retrieval, AMI and NMI of clustering.
 
 `retrieval` ranks, `scoring` turns one set of vectors and labels into figures, `rows` joins a store's vectors with
-labels by image id, `tables` writes the rows down. The figures are `pytorch_metric_learning`'s (paper, "Metrics").
+labels by image id, `tables` writes the rows down, `reference` as the paper's code does. The figures are
+`pytorch_metric_learning`'s (paper, "Metrics").
 """
 
+from .reference import results, write_results
 from .rows import evaluate, evaluate_settings, images_of
 from .scoring import METRICS, Scores, check_labels, scores
-from .tables import FORMATS, aligned, check_file, csv_table, format_table, json_rows, latex_table, layouts, write
+from .tables import (
+    FORMATS,
+    aligned,
+    check_file,
+    csv_table,
+    format_table,
+    json_rows,
+    latex_table,
+    layouts,
+    made_with,
+    write,
+)
 
 __all__ = [
     "FORMATS",
@@ -23,6 +36,9 @@ __all__ = [
     "json_rows",
     "latex_table",
     "layouts",
+    "made_with",
+    "results",
     "scores",
     "write",
+    "write_results",
 ]

@@ -38,23 +38,31 @@ LATEX = {
 }
 
 
-def format_table(rows: Sequence[Row]) -> str:
-    """Rows of `evaluate` as text: a table a dataset, a line a setting, a column an aspect; MAP@R / Precision@1 in %."""
+def format_table(rows: Sequence[Row], *, clustering: bool = False) -> str:
+    """Rows of `evaluate` as text: a table per dataset, a line per setting, a column per aspect.
+
+    They show MAP@R / Precision@1; with `clustering`, AMI / NMI follow in tables of their own; all in %.
+    """
     tables = []
     for dataset, metric in dict.fromkeys((row["dataset"], row["metric"]) for row in rows):
-        cells = {
-            (row["setting"], row["aspect"]): f"{_percent(row, 'map_at_r')} / {_percent(row, 'precision_at_1')}"
-            for row in rows
-            if (row["dataset"], row["metric"]) == (dataset, metric)
-        }
-        names = _line_names([row for row in rows if (row["setting"], row["aspect"]) in cells])
-        aspects = list(dict.fromkeys(aspect for _, aspect in cells))
-        lines = [
-            [*heading, *(cells.get((setting, aspect), "") for aspect in aspects)] for setting, heading in names.items()
-        ]
+        of_dataset = [row for row in rows if (row["dataset"], row["metric"]) == (dataset, metric)]
         title = f"{dataset}: MAP@R / Precision@1 in %, {metric} distance"
-        tables.append(f"{title}\n{aligned([['method', 'model', 'condition', *aspects], *lines], left=3)}")
+        tables.append(_table(title, of_dataset, ("map_at_r", "precision_at_1")))
+        clustered = [row for row in of_dataset if row["ami"] is not None] if clustering else []
+        if clustered:
+            title = f"{dataset}: AMI / NMI in %, k-means by {metric} distance"
+            tables.append(_table(title, clustered, ("ami", "nmi")))
     return "\n\n".join(tables)
+
+
+def _table(title: str, rows: Sequence[Row], figures: tuple[str, str]) -> str:
+    cells = {(row["setting"], row["aspect"]): " / ".join(_percent(row, figure) for figure in figures) for row in rows}
+    names = _line_names(rows)
+    aspects = list(dict.fromkeys(aspect for _, aspect in cells))
+    lines = [
+        [*heading, *(cells.get((setting, aspect), "") for aspect in aspects)] for setting, heading in names.items()
+    ]
+    return f"{title}\n{aligned([['method', 'model', 'condition', *aspects], *lines], left=3)}"
 
 
 def json_rows(rows: Sequence[Row]) -> str:
@@ -83,8 +91,30 @@ def latex_table(rows: Sequence[Row]) -> str:
 
 
 def _latex_with_rows(rows: Sequence[Row]) -> str:
-    """The table, and below it as comments the rows as they are, so that the file says what its figures are of."""
-    return "\n".join([latex_table(rows), "", *(f"% {json.dumps(row)}" for row in rows)])
+    """The table, and as comments below it what made it and the rows as they are: so it says what its figures are of."""
+    made = [f"% {method}: {options}" for method, options in made_with(rows)]
+    return "\n".join([latex_table(rows), "", *made, *(f"% {json.dumps(row)}" for row in rows)])
+
+
+def made_with(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Method, as tables say it, and in words what its vectors were made with: numbers, positions, pixels, texts."""
+    found: dict[tuple[Any, str], None] = {}
+    for row in rows:
+        whole = row.get("whole_setting", {})
+        extra = whole.get("extra", {})
+        said = [
+            whole.get("dtype"),
+            f"{whole['positions']} positions" if whole.get("positions") else None,
+            f"images at most {whole['image_max_size']} pixels" if "image_max_size" in whole else None,
+            "read as the paper's code reads them" if extra.get("image_reading") == "reference" else None,
+            f"{extra['text_encoder']} in {extra.get('text_encoder_dtype', whole.get('dtype'))}"
+            if "text_encoder" in extra
+            else None,
+            "which embeds the whole chat" if extra.get("encoded_text") == "chat" else None,
+        ]
+        if any(said):
+            found[TITLES.get(row["method"]) or row["method"], ", ".join(filter(None, said))] = None
+    return list(found)
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
@@ -103,15 +133,19 @@ def check_file(path: Path) -> None:
         raise EvaluationError(f"{path}: there is no directory {path.parent}")
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write(rows: Sequence[Row], path: Path, *, note: str = "") -> None:
     """Write rows as JSON, CSV or LaTeX, as the file's suffix says; each says the whole setting, versions and counts.
+
+    A `note` on all of them is the first line of LaTeX, as a comment; the other formats have no place for one.
 
     Raises:
         EvaluationError: another suffix, or no such directory.
         OSError: the file cannot be written.
     """
     check_file(path)
-    path.write_text(FORMATS[SUFFIXES[path.suffix.lower()]](rows) + "\n", encoding="utf-8")
+    kind = SUFFIXES[path.suffix.lower()]
+    head = f"% {note}\n" if note and kind == "latex" else ""
+    path.write_text(f"{head}{FORMATS[kind](rows)}\n", encoding="utf-8")
 
 
 def _percent(row: Row, figure: str) -> str:
@@ -121,10 +155,28 @@ def _percent(row: Row, figure: str) -> str:
 
 
 def _line_names(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
-    """Setting to (method, model, condition); where two settings share these, a setting's name stands for its model."""
+    """Setting to (method, model, condition); behind the model stands in what settings differ that share these three."""
     names = {row["setting"]: (row["method"], row["model"], row["condition"] or "(none)") for row in rows}
-    seen = Counter(names.values())
-    return {setting: name if seen[name] == 1 else (name[0], setting, name[2]) for setting, name in names.items()}
+    fields = {row["setting"]: dict(_flat(row.get("whole_setting", {}))) for row in rows}
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for setting, name in names.items():
+        alike.setdefault(name, []).append(setting)
+    lines = {}
+    for setting, name in names.items():
+        others = [fields[other] for other in alike[name]]
+        differing = _differing(fields[setting], others)
+        if others.count(fields[setting]) > 1:  # rows that do not say in what they differ
+            differing = [setting]
+        lines[setting] = (name[0], ", ".join([name[1], *differing]), name[2])
+    return lines
+
+
+def _differing(fields: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those of the fields that are not the same in all others, as a reader is told them.
+
+    What only some have (`extra.image_reading`) is told where it is there.
+    """
+    return [f"{key} = {value}" for key, value in fields.items() if any(other.get(key) != value for other in others)]
 
 
 def aligned(lines: Sequence[Sequence[str]], *, left: int) -> str:
@@ -265,8 +317,7 @@ def _lines(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[Column, Row]
     named = []
     for (method, model, fields), cells in lines.items():
         others = [dict(other[2]) for other in lines if other[:2] == (method, model)]
-        differing = [f"{key} = {value}" for key, value in fields if any(other.get(key) != value for other in others)]
-        named.append(((", ".join([method, *differing]), model), cells))
+        named.append(((", ".join([method, *_differing(dict(fields), others)]), model), cells))
     return named
 
 

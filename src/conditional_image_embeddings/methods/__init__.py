@@ -23,8 +23,10 @@ _CLASSES = {
     "clay": ("projected", "CLAY"),
 }
 _OF_LVLMS = (
-    "image_max_size", "positions", "share", "attn_implementation", "thinking", "chat_template_kwargs", "compile",
-)  # fmt: skip
+    *("image_max_size", "image_reading", "positions", "share", "attn_implementation"),
+    *("thinking", "chat_template_kwargs", "compile"),
+)
+_OF_TEXT_ENCODERS = ("text_encoder", "text_encoder_dtype", "encoded_text")
 _FOR = {"dior": ("dior", "generative"), "clip": ("clip", "indirect", "clay")}  # by what a model is for, its own first
 
 
@@ -36,8 +38,8 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
         method: One of `METHODS`; None takes "dior" or "clip", what the model's config says it is for.
         options: `device`, `dtype`, `revision`, `trust_remote_code`, `local_files_only`, `cache_folder`, `token`,
             `random_weights`, `model_kwargs`, `processor_kwargs` (see `Checkpoint.find`), and the method's own, such as
-            `image_max_size`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`), `text_encoder`
-            (`methods.generative.Generative`), `words`, `components` and `solver` (`methods.projected`).
+            `image_max_size`, `image_reading`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`),
+            `text_encoder` (`methods.generative.Generative`), `words`, `components` and `solver` (`methods.projected`).
 
     Returns:
         An embedder: `encode` turns images into vectors.
@@ -57,7 +59,7 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     from ..checkpoint import Checkpoint
 
     find = _parameters(Checkpoint.find)
-    _check_options(options, find | {*_OF_LVLMS, "text_encoder", "words", "components", "solver", "seed"})
+    _check_options(options, find | {*_OF_LVLMS, *_OF_TEXT_ENCODERS, "words", "components", "solver", "seed"})
     checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
     chosen = _class_for(checkpoint, method)
     _check_options(options, _parameters(chosen) - {"reader"}, also=find)

@@ -17,7 +17,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from ..checkpoint import Checkpoint
 from ..errors import ModelError
 from ..settings import Setting
-from .embedder import Embedder
+from .embedder import Embedder, checked_reading
 from .request import Embedded, Request
 
 BUDGET_CPU = 32  # images a batch
@@ -32,6 +32,7 @@ class CLIP(Embedder):
         checkpoint: The model to load.
         image_max_size: Images are scaled down to at most this many pixels on the longer side, before the model's own
             preprocessing.
+        image_reading: "upright", or "reference": the pixels that the paper's reference implementation sees.
 
     Raises:
         ModelError: the model cannot be loaded, or has no image tower.
@@ -41,11 +42,11 @@ class CLIP(Embedder):
     conditional = False
     depth = 0
 
-    def __init__(self, checkpoint: Checkpoint, *, image_max_size: int = 700) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, image_max_size: int = 700, image_reading: str = "upright") -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
-        self.image_max_size = image_max_size
+        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         self.dual_encoder: Any = checkpoint.load_model(AutoModel)
         if not hasattr(self.dual_encoder, "get_image_features"):

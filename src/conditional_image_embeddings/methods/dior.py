@@ -29,7 +29,7 @@ from ..lvlm.texts import embed as embed_texts
 from ..lvlm.texts import text_prompt
 from ..lvlm.words import Words, say, silence
 from ..settings import Setting
-from .embedder import Embedder, is_one_image
+from .embedder import Embedder, checked_reading, is_one_image
 from .request import Embedded, Request
 
 POSITIONS = ("native", "flat")
@@ -45,6 +45,7 @@ class DIOR(Embedder):
     Args:
         checkpoint: The model to load.
         image_max_size: Images are scaled down to at most this many pixels on the longer side (paper: 700).
+        image_reading: "upright", or "reference": the pixels that the paper's reference implementation sees.
         positions: "native", the model's own; or "flat", 1-D positions as the paper's reference implementation uses them
             on models whose tokens have positions in several dimensions.
         share: Compute the image and the common start of the prompts once for all conditions, where that is exact.
@@ -70,6 +71,7 @@ class DIOR(Embedder):
         checkpoint: Checkpoint,
         *,
         image_max_size: int = 700,
+        image_reading: str = "upright",
         positions: str = "native",
         share: bool = True,
         attn_implementation: str | None = None,
@@ -82,7 +84,7 @@ class DIOR(Embedder):
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
-        self.image_max_size = image_max_size
+        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
         self.positions = positions
         self.lvlm = loading.load(
             checkpoint,

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import torch
 
 
+IMAGE_READINGS = ("upright", "reference")
+
+
 class Embedder(ABC):
     """Turns images into vectors under conditions; made by `conditional_image_embeddings.load`.
 
@@ -38,6 +41,8 @@ class Embedder(ABC):
         has_prompts: Whether the prompt type can be chosen.
         has_hidden_states: Whether layer, token and embedding source can be chosen.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
+        image_reading: "upright", as a viewer shows them; or "reference", the pixels that the paper's code sees (see
+            `images.read_image`).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
 
@@ -51,6 +56,7 @@ class Embedder(ABC):
     has_prompts: bool = False
     has_hidden_states: bool = False
     image_max_size: int
+    image_reading: str = IMAGE_READINGS[0]
     budget: int
 
     @property
@@ -89,8 +95,9 @@ class Embedder(ABC):
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """What a store keeps the request's vectors under: one setting a vector, in the order of the request's axes."""
 
-    def _setting(self, dataset: str, source: str | None, **own: Any) -> Setting:
+    def _setting(self, dataset: str, source: str | None, *, extra: dict[str, Any] | None = None, **own: Any) -> Setting:
         """A setting with what every method records of itself, and what it has of its own."""
+        reading = {} if self.image_reading == IMAGE_READINGS[0] else {"image_reading": self.image_reading}
         return Setting(
             dataset=dataset,
             source=source,
@@ -98,8 +105,17 @@ class Embedder(ABC):
             model=self.model,
             revision=self.revision,
             image_max_size=self.image_max_size,
+            extra={**(extra or {}), **reading},
             **own,
         )
+
+    def read(self, image: ImageInput) -> Image.Image:
+        """The image in RGB, as this embedder's options have it.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return read_image(image, max_size=self.image_max_size, as_reference=self.image_reading == "reference")
 
     def stream(
         self,
@@ -112,14 +128,14 @@ class Embedder(ABC):
     ) -> Iterator[tuple[Key, Embedded | ImageError]]:
         """`(key, Embedded)` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order.
 
-        `read` makes an image of an input, in a worker; by default `read_image` for an `ImageInput`.
+        `read` makes an image of an input, in a worker; by default `self.read` for an `ImageInput`.
         """
         self._check(request)
         return stream(
             self,
             images,
             request,
-            read=read or (lambda image: read_image(image, max_size=self.image_max_size)),
+            read=read or self.read,
             batch_size=batch_size,
             workers=workers,
         )
@@ -272,6 +288,17 @@ class Embedder(ABC):
             free = self.has_prompts if option == "prompt_types" else self.has_hidden_states
             if not free and getattr(request, option) != getattr(default, option):
                 raise ValueError(f"{self.method} has nothing to choose there: leave {called} at its default")
+
+
+def checked_reading(image_reading: str) -> str:
+    """One of `IMAGE_READINGS`.
+
+    Raises:
+        ValueError: another.
+    """
+    if image_reading not in IMAGE_READINGS:
+        raise ValueError(f"unknown image_reading {image_reading!r}; known: {', '.join(IMAGE_READINGS)}")
+    return image_reading
 
 
 def _request(

@@ -12,7 +12,7 @@ import regex
 import torch
 from PIL import Image
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, checked_dtype
 from ..lvlm.generation import answers, end_tokens, written
 from ..lvlm.prompts import Prepared
 from ..settings import Setting
@@ -23,6 +23,7 @@ from .text_encoder import DEFAULT, TextEncoder
 
 _QUOTES = "\"“”„«»'‘’`"  # what models put around an answer
 _CLOSING = regex.compile(r"(?!(?<=\p{Hebrew})\"\p{Hebrew})[\"“”»]")  # in Hebrew it is also a letter's sign: צה"ל
+ENCODED_TEXTS = ("answer", "chat")
 
 
 class Generative(Embedder):
@@ -31,7 +32,11 @@ class Generative(Embedder):
     Args:
         checkpoint: The vision-language model.
         text_encoder: A hub id or directory that sentence-transformers reads, or "minilm", which needs no network.
+        text_encoder_dtype: None is the model's.
+        encoded_text: "answer", or "chat": prompt and answer, as in the paper's reference implementation, which
+            embeds all that `generate` returns.
         image_max_size: As for `DIOR`, and so are the other options.
+        image_reading: As for `DIOR`.
         positions: As for `DIOR`.
         share: As for `DIOR`.
         attn_implementation: As for `DIOR`.
@@ -54,7 +59,10 @@ class Generative(Embedder):
         checkpoint: Checkpoint,
         *,
         text_encoder: str = DEFAULT,
+        text_encoder_dtype: "str | torch.dtype | None" = None,
+        encoded_text: str = ENCODED_TEXTS[0],
         image_max_size: int = 700,
+        image_reading: str = "upright",
         positions: str = "native",
         share: bool = True,
         attn_implementation: str | None = None,
@@ -63,12 +71,16 @@ class Generative(Embedder):
         compile: bool = False,  # noqa: A002 - torch's own word for it
         reader: DIOR | None = None,
     ) -> None:
+        if encoded_text not in ENCODED_TEXTS:
+            raise ValueError(f"unknown encoded_text {encoded_text!r}; known: {', '.join(ENCODED_TEXTS)}")
+        self.encoded_text = encoded_text
+        self._text_dtype = checked_dtype(text_encoder_dtype or checkpoint.dtype, checkpoint.device)
         hub = checkpoint.hub_options
         # First: it may be missing, and is found out faster than a large model is loaded.
         self.text_encoder = TextEncoder(
             text_encoder,
             device=checkpoint.device,
-            dtype=checkpoint.dtype,
+            dtype=self._text_dtype,
             cache_folder=hub.get("cache_dir"),
             token=hub.get("token"),
             local_files_only=hub.get("local_files_only", False),
@@ -77,6 +89,7 @@ class Generative(Embedder):
         self._dior = reader or DIOR(
             checkpoint,
             image_max_size=image_max_size,
+            image_reading=image_reading,
             positions=positions,
             share=share,
             attn_implementation=attn_implementation,
@@ -87,6 +100,7 @@ class Generative(Embedder):
         self.checkpoint = checkpoint
         self.model, self.revision = self._dior.model, self._dior.revision
         self.image_max_size, self.budget = self._dior.image_max_size, self._dior.budget
+        self.image_reading = self._dior.image_reading
 
     @property
     def reader(self) -> DIOR:
@@ -116,7 +130,12 @@ class Generative(Embedder):
         texts = [written(lvlm.tokenizer, tokens) for tokens in spoken]
         said = [(answer_text(text), answer.probability) for text, answer in zip(texts, given, strict=True)]
         each = len(request.conditions) * len(request.prompt_types)
-        vectors = self.text_encoder.encode([text for text, _ in said])
+        if self.encoded_text == "chat":
+            prompts = [ids.tolist() for prepared in batch for ids in prepared.ids]
+            chats = [[*ids, *answer.tokens] for ids, answer in zip(prompts, given, strict=True)]
+            vectors = self.text_encoder.encode([lvlm.tokenizer.decode(ids, skip_special_tokens=True) for ids in chats])
+        else:
+            vectors = self.text_encoder.encode([text for text, _ in said])
         vectors = vectors.reshape(len(batch), len(request.conditions), len(request.prompt_types), -1)
         if request.average_prompts:
             vectors = vectors.mean(2, keepdims=True)
@@ -148,6 +167,10 @@ class Generative(Embedder):
             "max_new_tokens": request.max_new_tokens,
             **request.drawing,
         }
+        if self.encoded_text != ENCODED_TEXTS[0]:
+            extra["encoded_text"] = self.encoded_text
+        if self._text_dtype != self.checkpoint.dtype:
+            extra["text_encoder_dtype"] = str(self._text_dtype).removeprefix("torch.")
         return [
             self._setting(
                 dataset,

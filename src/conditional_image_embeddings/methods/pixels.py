@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..settings import Setting
-from .embedder import Embedder
+from .embedder import Embedder, checked_reading
 from .request import Embedded, Request
 
 BATCH = 256  # images; there is no model whose memory could fill
@@ -21,12 +21,12 @@ class Pixels(Embedder):
     revision = None
     depth = 0
 
-    def __init__(self, *, size: int = 12, image_max_size: int = 700) -> None:
+    def __init__(self, *, size: int = 12, image_max_size: int = 700, image_reading: str = "upright") -> None:
         if size < 1:
             raise ValueError(f"size is {size}; at least 1 cell is needed")
         self.size = size
         self.model = f"pixels-{size}"
-        self.image_max_size = image_max_size
+        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
         self.budget = BATCH
 
     def prepare(self, image: Image.Image, request: Request) -> NDArray[np.float32]:  # noqa: ARG002

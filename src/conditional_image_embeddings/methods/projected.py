@@ -48,13 +48,15 @@ class Projected(Embedder):
         *,
         words: Mapping[str, Words] | Words | None = None,
         image_max_size: int = 700,
+        image_reading: str = "upright",
         reader: CLIP | None = None,
     ) -> None:
-        self.base = reader or CLIP(checkpoint, image_max_size=image_max_size)
+        self.base = reader or CLIP(checkpoint, image_max_size=image_max_size, image_reading=image_reading)
         if not hasattr(self.base.dual_encoder, "get_text_features"):
             raise ModelError(f"{checkpoint.name} has no text tower: {self.method} needs a dual encoder")
         self.model, self.revision = self.base.model, self.base.revision
         self.image_max_size, self.budget = self.base.image_max_size, self.base.budget
+        self.image_reading = self.base.image_reading
         self._words: dict[str, Words] = {}
         self._words_of_any: Words | None = None
         if isinstance(words, Mapping):
@@ -162,6 +164,7 @@ class InDiReCT(Projected):
         solver: "adam" as the paper, or "svd", its closed form.
         seed: Of the paper's random start.
         image_max_size: As for `CLIP`.
+        image_reading: As for `CLIP`.
         reader: A `CLIP` of this checkpoint to stand on, whose options count then; None loads one.
     """
 
@@ -176,11 +179,14 @@ class InDiReCT(Projected):
         solver: str = "adam",
         seed: int = 42,
         image_max_size: int = 700,
+        image_reading: str = "upright",
         reader: CLIP | None = None,
     ) -> None:
         if solver not in indirect.SOLVERS:
             raise ValueError(f"unknown solver {solver!r}; known: {', '.join(indirect.SOLVERS)}")
-        super().__init__(checkpoint, words=words, image_max_size=image_max_size, reader=reader)
+        super().__init__(
+            checkpoint, words=words, image_max_size=image_max_size, image_reading=image_reading, reader=reader
+        )
         self.components, self.solver, self.seed = components, solver, seed
         self._matrices: dict[str, Vectors] = {}
 
@@ -216,6 +222,7 @@ class CLAY(Projected):
         words: As for `InDiReCT`.
         components: Of the subspace; None takes as many as the texts' variation asks for (see `projections.clay`).
         image_max_size: As for `CLIP`.
+        image_reading: As for `CLIP`.
         reader: As for `InDiReCT`.
     """
 
@@ -229,9 +236,12 @@ class CLAY(Projected):
         words: Mapping[str, Words] | Words | None = None,
         components: int | None = None,
         image_max_size: int = 700,
+        image_reading: str = "upright",
         reader: CLIP | None = None,
     ) -> None:
-        super().__init__(checkpoint, words=words, image_max_size=image_max_size, reader=reader)
+        super().__init__(
+            checkpoint, words=words, image_max_size=image_max_size, image_reading=image_reading, reader=reader
+        )
         self.components = components
         self._image_mean: NDArray[np.float64] | None = None
         self._maps: dict[str, Vectors] = {}

@@ -80,6 +80,8 @@ def _has_gpu() -> bool:
 class Remembered:
     """Stands in for an embedder in a job, until an image has to be embedded."""
 
+    image_reading = "upright"  # another is in `extra`
+
     def __init__(self, known: Mapping[Axes, Setting], load: Callable[[], Embedder]) -> None:
         first = next(iter(known.values()))
         self.model = first.model

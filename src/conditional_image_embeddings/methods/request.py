@@ -1,5 +1,6 @@
 """What one call asks for, and what comes back for one image."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,7 @@ class Request:
         layer_pooling: "mean" or "concat": one vector from all layers, each scaled to unit length before.
         embedding_source: "input_last", "first_output" or "mean_output".
         max_new_tokens: Of an answer, at most.
-        do_sample: Draw an answer's tokens instead of taking the most probable ones, at a `temperature` above 0.
+        do_sample: Draw an answer's tokens, at a `temperature` above 0, instead of taking the most probable ones.
         temperature: What logits are divided by before drawing.
         seed: Of the draws, which depend on it, the image's content and the prompt alone.
         top_words: How many words are told with each vector, at most.
@@ -68,6 +69,11 @@ class Request:
             raise ValueError(f"{self.embedding_source} is of the generated tokens: leave token at its default")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}; at least 1 token must be generated")
+        if self.do_sample and not 0 < self.temperature < math.inf:
+            raise ValueError(
+                f"do_sample draws an answer at a temperature above 0, and temperature is {self.temperature}: give one, "
+                "such as 0.7, or leave do_sample out"
+            )
         if self.top_words < 0:
             raise ValueError(f"top_words is {self.top_words}; it cannot be less than 0")
 
@@ -84,7 +90,7 @@ class Request:
     @property
     def drawing(self) -> dict[str, Any]:
         """What settings say of drawn answers; nothing where they are not drawn."""
-        return {"temperature": self.temperature, "seed": self.seed} if self.do_sample and self.temperature > 0 else {}
+        return {"temperature": self.temperature, "seed": self.seed} if self.do_sample else {}
 
     @property
     def condition_names(self) -> tuple[str | None, ...]:

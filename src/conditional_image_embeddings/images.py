@@ -31,17 +31,18 @@ THUMBNAIL_SIDE = 160
 _OPENING = Lock()
 
 
-def read_image(image: ImageInput, *, max_size: int = 700) -> Image.Image:
+def read_image(image: ImageInput, *, max_size: int = 700, name: str | None = None) -> Image.Image:
     """Read an image as RGB: upright by its EXIF orientation, its first frame, transparency on white.
 
     Args:
         image: A path, encoded bytes, a PIL image, or an (H, W, 3) uint8 array or tensor. Not a URL.
         max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept); 0 leaves it as it is.
+        name: What messages call the image; None: its path, if it has one.
 
     Raises:
         ImageError: it cannot be read; one line names the file and says why.
     """
-    name = _name(image)
+    name = name or image_name(image)
     try:
         opened = _opened(image, name)
         _check_size(opened, name)
@@ -59,18 +60,25 @@ def read_image(image: ImageInput, *, max_size: int = 700) -> Image.Image:
         raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
 
 
+def image_name(image: Any, key: object = None) -> str:
+    """What messages call an image: its path, quoted, so that a newline there does not break the line; else its key."""
+    if isinstance(image, str | os.PathLike):
+        return repr(os.fspath(image))
+    if key is not None:
+        return f"image {key!r}"
+    return "the image" if not isinstance(image, bytes) else f"the image of {len(image)} bytes"
+
+
+def ordinary_image(longer_side: int) -> Image.Image:
+    """A picture of the size and shape of a photograph, in shades of gray: what every model takes."""
+    return Image.linear_gradient("L").convert("RGB").resize((longer_side, max(1, longer_side * 3 // 4)))
+
+
 def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
     """The image as a small WebP, its longer side at most `side` pixels."""
     buffer = io.BytesIO()
     _scaled(image, side).save(buffer, "WEBP", quality=80, method=2)
     return buffer.getvalue()
-
-
-def _name(image: Any) -> str:
-    """What messages call it: quoted, so that a newline in a file's name does not break the line."""
-    if isinstance(image, str | os.PathLike):
-        return repr(os.fspath(image))
-    return "the image" if not isinstance(image, bytes) else f"the image of {len(image)} bytes"
 
 
 def _opened(image: Any, name: str) -> Image.Image:

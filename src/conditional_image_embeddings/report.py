@@ -116,7 +116,7 @@ def write_tables(
     Args:
         path: The HTML file; replaced whole if it is there.
         rows: `evaluation.evaluate`'s, by one distance.
-        failures: Dataset to how many of its images could not be read.
+        failures: Dataset to how many of its images could not be embedded.
         missing: What was asked for and left out, one line each.
     """
     from .evaluation import layouts

@@ -270,7 +270,7 @@ def test_labels_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("photos/a/broken.png").write_bytes(b"no picture")
     assert cie("embed", "photos", "-m", "pixels").exit_code == 3
     lacking = refused("--folders", "letter")
-    assert "1 of 5 images have no vector: a/broken.png; 1 of them could not be read" in lacking
+    assert "1 of 5 images have no vector: a/broken.png; 1 of them could not be embedded" in lacking
     assert "--allow-missing" in lacking
     assert "a/broken.png" in refused("--labels", "labels.csv")  # it has no label either
     assert precisions("--folders", "letter", "--allow-missing") == {"letter": 1.0}

@@ -24,8 +24,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .datasets.benchmark import Benchmark
-from .errors import ImageError, ModelError
-from .images import read_image, stored_size, thumbnail
+from .errors import ImageError
+from .images import image_name, read_image, stored_size, thumbnail
 from .methods.embedder import Embedder
 from .methods.remembered import Remembered
 from .methods.request import Embedded, Request, Words
@@ -47,7 +47,8 @@ NOTHING, WORDS, VECTOR = range(3)  # who lacks the vector lacks its words too
 
 @dataclass(frozen=True, kw_only=True)
 class SettingReport:
-    """What a job did for one setting, in images. `failed` lack it (or its words) still: they cannot be read.
+    """What a job did for one setting, in images. `failed` lack it (or its words) still: they cannot be read, or the
+    model or its processor fails on them.
 
     `words_added` is of those already there: how many got the words that they had been stored without. `empty_answers`
     is of the generative method: of those embedded, how many the model answered with nothing.
@@ -83,9 +84,9 @@ def embed(
     """Embed a source's images under each setting of the request that the store lacks, and commit them.
 
     With nothing to do, the embedder is asked for its settings only. Memory does not grow with the images, but for 16
-    bytes an image, and 8 more a setting (16 with words), that are there already. Images that cannot be read are
-    reported, listed in the table `failures` (which has those of the last job over the source), and tried again by the
-    next job.
+    bytes an image, and 8 more a setting (16 with words), that are there already. Images that cannot be read, or that
+    the model or its processor fails on, are reported, listed in the table `failures` (which has those of the last job
+    over the source), and tried again by the next job.
 
     Args:
         store: Where the vectors go.
@@ -98,7 +99,7 @@ def embed(
 
     Raises:
         StoreError: another job is writing to the store, or it cannot be written. What was committed stays.
-        ModelError: the model gives values that are not finite.
+        ModelError: the model or its processor fails on every image, an ordinary picture too. What was committed stays.
     """
     started = time.perf_counter()
     request = request.distinct()
@@ -227,7 +228,7 @@ class _Job:
         places = [(settings[axes], axes, lacking[axes] == VECTOR) for axes in zip(*np.nonzero(lacking), strict=True)]
         reader = _Reader(self.embedder.image_max_size, as_reference=self.embedder.image_reading == "reference")
         pending = (
-            (image_id, (image_id, image))
+            (image_id, image)
             for image_id, image in select(self.source, lambda image_id: self._lacks(image_id) == pattern)
         )
         rows = _Rows(self, places)
@@ -291,16 +292,10 @@ class _Rows:
         self._clear()
 
     def add(self, record: ImageRecord, embedded: Embedded) -> None:
-        vectors = embedded.vectors
-        if not np.isfinite(vectors).all():
-            raise ModelError(
-                f"model {self._job.embedder.model!r} gives values that are not finite for {record.image_id!r}; "
-                "try dtype float32 (nothing was stored for this image)"
-            )
         self._records.append(record)
-        self._vectors.append(np.array(vectors, np.float32))  # a copy: a view would keep its whole batch
+        self._vectors.append(np.array(embedded.vectors, np.float32))  # a copy: a view would keep its whole batch
         self._words.append(embedded.words)
-        self._bytes += vectors.nbytes + len(record.thumbnail)
+        self._bytes += embedded.vectors.nbytes + len(record.thumbnail)
         waited = time.monotonic() - self._since
         if len(self._records) >= COMMIT_ROWS or self._bytes >= COMMIT_BYTES or waited >= COMMIT_SECONDS:
             self.commit()
@@ -338,13 +333,13 @@ class _Reader:
         self._max_size, self._as_reference = max_size, as_reference
         self.records: dict[str, ImageRecord] = {}
 
-    def __call__(self, item: tuple[str, Any]) -> Image.Image:
-        image_id, given = item
+    def __call__(self, image_id: str, given: Any) -> Image.Image:
         if callable(given):
             given = given()
         path = Path(given) if isinstance(given, str | os.PathLike) else None
         place = None if path is None else _place(path)  # before it is read: a change while it is read is seen next time
-        image = read_image(given, max_size=self._max_size, as_reference=self._as_reference)
+        name = image_name(given, image_id)
+        image = read_image(given, max_size=self._max_size, as_reference=self._as_reference, name=name)
         width, height = _upright_size(given if path is None else path, image)
         self.records[image_id] = ImageRecord(
             image_id=image_id,

@@ -11,7 +11,10 @@ class CieError(Exception):
 
 
 class ImageError(CieError):
-    """An image that cannot be read. Jobs list it under `failures` and go on with the others."""
+    """An image that cannot be read, or that the model or its processor fails on.
+
+    Jobs list it under `failures` and go on with the others.
+    """
 
 
 class ModelError(CieError):
@@ -24,6 +27,10 @@ class ExtraError(CieError, ImportError):
 
 class ConditionError(CieError, ValueError):
     """A condition or prompt type that cannot be put into a prompt."""
+
+
+class OptionError(CieError, ValueError):
+    """An option's value that this model or method cannot take."""
 
 
 class SourceError(CieError):

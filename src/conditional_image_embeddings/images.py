@@ -60,7 +60,9 @@ def suffixes() -> frozenset[str]:
     return frozenset((*(each for each, kind in Image.registered_extensions().items() if kind in read), *HEIF_SUFFIXES))
 
 
-def read_image(image: ImageInput, *, max_size: int = 700, as_reference: bool = False) -> Image.Image:
+def read_image(
+    image: ImageInput, *, max_size: int = 700, as_reference: bool = False, name: str | None = None
+) -> Image.Image:
     """Read an image as RGB: upright by its EXIF orientation, its first frame, transparency on white.
 
     Args:
@@ -69,11 +71,12 @@ def read_image(image: ImageInput, *, max_size: int = 700, as_reference: bool = F
             truncated as the paper's code does, but never to 0); 0 leaves the image as it is.
         as_reference: The pixels that the paper's code sees, which are those of Pillow's `convert("RGB")`: the EXIF
             orientation ignored, alpha dropped, 16 bits a channel clipped or cut as Pillow has it.
+        name: What messages call the image; None: its path, if it has one.
 
     Raises:
         ImageError: it cannot be read; one line names the file and says why.
     """
-    with _errors_name(image) as name:
+    with _errors_name(image, name) as name:
         read = _as_reference if as_reference else _upright
         scaled = _scaled(read(_checked(image, name)), max_size)  # nothing else holds the decoded image any longer
         if scaled.mode != "RGB":
@@ -94,6 +97,20 @@ def stored_size(image: ImageInput) -> tuple[int, int]:
         return opened.size
 
 
+def image_name(image: Any, key: object = None) -> str:
+    """What messages call an image: its path, quoted, so that a newline there does not break the line; else its key."""
+    if isinstance(image, str | os.PathLike):
+        return repr(os.fspath(image))
+    if key is not None:
+        return f"image {key!r}"
+    return "the image" if not isinstance(image, bytes) else f"the image of {len(image)} bytes"
+
+
+def ordinary_image(longer_side: int) -> Image.Image:
+    """A picture of the size and shape of a photograph, in shades of gray: what every model takes."""
+    return Image.linear_gradient("L").convert("RGB").resize((longer_side, max(1, longer_side * 3 // 4)))
+
+
 def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
     """The image as a small WebP, its longer side at most `side` pixels."""
     buffer = io.BytesIO()
@@ -102,9 +119,9 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
 
 
 @contextmanager
-def _errors_name(image: Any) -> Iterator[str]:
+def _errors_name(image: Any, name: str | None = None) -> Iterator[str]:
     """Whatever goes wrong inside is an `ImageError` of one line that names the image."""
-    name = _name(image)
+    name = name or image_name(image)
     try:
         yield name
     except ImageError:
@@ -119,13 +136,6 @@ def _errors_name(image: Any) -> Iterator[str]:
         raise ImageError(f"{name} does not fit into memory") from error
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
         raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
-
-
-def _name(image: Any) -> str:
-    """What messages call it: quoted, so that a newline in a file's name does not break the line."""
-    if isinstance(image, str | os.PathLike):
-        return repr(os.fspath(image))
-    return "the image" if not isinstance(image, bytes) else f"the image of {len(image)} bytes"
 
 
 def _opened(image: Any, name: str) -> Image.Image:

@@ -121,7 +121,7 @@ def write_tables(
     Args:
         path: The HTML file; replaced whole if it is there.
         rows: `evaluation.evaluate`'s, by one distance.
-        failures: Dataset to how many of its images could not be read.
+        failures: Dataset to how many of its images could not be embedded.
         missing: What was asked for and left out, one line each.
         note: What else is to be said of all of them, a sentence.
     """

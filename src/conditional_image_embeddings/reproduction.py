@@ -161,7 +161,7 @@ class Reproduction:
             raise ReproductionError(f"no {what}, so there is nothing to embed")
 
     def run(self, store: "Store", *, metric: str = "euclidean", clustering: bool = True) -> Outcome:
-        """Embed what is not there yet, and score everything; images that cannot be read are left out and told.
+        """Embed what is not there yet, and score everything; images that cannot be embedded are left out and told.
 
         Raises:
             StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.

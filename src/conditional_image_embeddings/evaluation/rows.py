@@ -207,7 +207,7 @@ def _join(
     """Vectors and labels of the same images, in the order of the labels, whatever order the store returns.
 
     With `partial`, vectors without a label are left out with a warning, with `allow_missing` labels without a vector;
-    otherwise they are an error. `failed` are the images that the last job could not read.
+    otherwise they are an error. `failed` are the images that the last job could not embed.
     """
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     if len(row_of) < len(image_ids):
@@ -219,11 +219,11 @@ def _join(
     if missing := [image_id for image_id in labels if image_id not in row_of]:
         unpaired = f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {some(missing)}"
         unread = len(failed.keys() & set(missing))
-        remedy = f"{unread} of them could not be read; mend or remove them and " if unread else ""
+        remedy = f"{unread} of them could not be embedded; mend or remove them and " if unread else ""
         if not allow_missing:
             raise EvaluationError(
                 f"{unpaired}; {remedy}embed the dataset again: a finished job adds what is missing and lists what "
-                "cannot be read; or leave them out (--allow-missing)"
+                "cannot be embedded; or leave them out (--allow-missing)"
             )
         logger.warning("%s; left out", unpaired)
         labels = {image_id: label for image_id, label in labels.items() if image_id in row_of}

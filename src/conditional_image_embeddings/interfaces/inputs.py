@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..checkpoint import Checkpoint
 from ..errors import ConditionError, ModelError
-from ..images import ImageInput
+from ..images import ImageInput, ordinary_image
 from ..methods import Embedder
 
 if TYPE_CHECKING:
@@ -110,8 +109,8 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def dimension(embedder: Embedder, condition: str | None, options: Mapping[str, Any]) -> int:
-    """How long the vectors are, found by embedding a small gray image: some methods' depend on the condition."""
-    return int(np.asarray(embedder.encode(Image.new("RGB", (32, 32), "gray"), condition, **options)).shape[-1])
+    """How long the vectors are, found by embedding a small picture: some methods' depend on the condition."""
+    return int(np.asarray(embedder.encode(ordinary_image(112), condition, **options)).shape[-1])
 
 
 def reads_text(embedder: Embedder, condition: str | None, options: Mapping[str, Any]) -> bool:

@@ -154,7 +154,7 @@ class ConditionalModel:
             float32 (n, d).
 
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or the model or its processor fails on it.
             TypeError: an unknown keyword; the message lists the known ones.
             ValueError: a batch has neither images nor texts.
         """

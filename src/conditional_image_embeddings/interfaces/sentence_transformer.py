@@ -119,7 +119,7 @@ class ConditionalEncoder(SentenceTransformer):
             float32 (n, d), a single input (d,), unless `precision` says otherwise.
 
         Raises:
-            ImageError: an image cannot be read; the message names it.
+            ImageError: an image cannot be read, or the model or its processor fails on it; the message names it.
             ModelError: there are texts, and the model reads none.
             TypeError: an unknown keyword; the message lists the known ones.
             ValueError: an input that is none, or a keyword's value that cannot be had here.

@@ -46,6 +46,7 @@ def spans_cache(key: str, value: Tensor) -> bool:
 
 def image_inputs(images: Sequence[dict[str, Any]], lvlm: LVLM) -> dict[str, Any]:
     """What the vision tower takes for several images: sizes that differ are padded with zeros, as processors do."""
+    images = [_whole_mask(image) for image in images]
     batch: dict[str, Any] = {}
     for key, first in images[0].items():
         values = [image[key] for image in images]
@@ -65,6 +66,17 @@ def on_device(inputs: dict[str, Any], lvlm: LVLM) -> dict[str, Any]:
         else value
         for key, value in inputs.items()
     }
+
+
+def _whole_mask(image: dict[str, Any]) -> dict[str, Any]:
+    """With a mask for every patch: LFM2-VL's ends at the patches that its processor allows, which thin images exceed.
+
+    By itself such an image is read whole, so that beside others no patch may be taken for padding, nor padding for one.
+    """
+    mask, patches = image.get("pixel_attention_mask"), image.get("pixel_values")
+    if mask is None or patches is None or mask.ndim != 2 or mask.shape[1] >= patches.shape[1]:
+        return image
+    return image | {"pixel_attention_mask": pad(mask, (0, patches.shape[1] - mask.shape[1]), value=1)}
 
 
 def _filled(row: Tensor, last: Tensor, length: int, left: bool) -> Tensor:

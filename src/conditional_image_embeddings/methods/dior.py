@@ -5,6 +5,7 @@ Any image-text-to-text model of transformers will do, without training.
 """
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
-from ..errors import ImageError, ModelError
+from ..errors import ImageError, ModelError, OptionError
 from ..images import ImageInput
 from ..lvlm import generation, loading, plain, self_check
 from ..lvlm.cached import prefix_end
@@ -127,6 +128,8 @@ class DIOR(Embedder):
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
+        if image.height == 3 and _guesses_channels(self.lvlm.processor.image_processor):
+            raise ValueError("an image 3 pixels high would be taken for one with its channels first")
         prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
         if request.drawing:
             pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes())
@@ -134,7 +137,7 @@ class DIOR(Embedder):
         for length in prepared.lengths:
             for token in request.tokens:
                 if not -length <= token < length:
-                    raise ValueError(f"token {token} is out of range: the prompt has {length} tokens")
+                    raise OptionError(f"token {token} is out of range: the prompt has {length} tokens")
         return prepared
 
     def cost(self, prepared: Prepared) -> int:
@@ -252,8 +255,8 @@ class DIOR(Embedder):
             image drops the outer list, a single condition (or None) the inner one.
 
         Raises:
-            ImageError: an image cannot be read.
-            ModelError: the model tells no words.
+            ImageError: an image cannot be read, or the model or its processor fails on it; the message names it.
+            ModelError: the model tells no words, or it or its processor fails on every image.
         """
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one word")
@@ -312,6 +315,11 @@ class DIOR(Embedder):
         self.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
         for layer in request.layers:
             self.lvlm.layer_index(layer)
+
+
+def _guesses_channels(image_processor: Any) -> bool:
+    """Whether it works on arrays (Emu3, Video-LLaVA), and takes a first axis of 3 for the colours."""
+    return "input_data_format" in inspect.signature(image_processor.preprocess).parameters
 
 
 def _pooled(states: Tensor, request: Request) -> Tensor:

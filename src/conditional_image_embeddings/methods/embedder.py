@@ -15,13 +15,15 @@ from PIL import Image
 
 from ..conditions import Conditions, checked_conditions
 from ..errors import ConditionError, ImageError, ModelError
-from ..images import ImageInput, read_image
+from ..images import ImageInput, image_name, ordinary_image, read_image
 from ..settings import Setting
 from .request import Embedded, Request
 from .streaming import Key, stream
 
 if TYPE_CHECKING:
     import torch
+
+ORDINARY = 700  # pixels on the longer side of the picture that is tried when another fails
 
 
 IMAGE_READINGS = ("upright", "reference")
@@ -81,6 +83,10 @@ class Embedder(ABC):
     def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         """The vectors of prepared images, and their words if asked for. Runs the model; one thread at a time."""
 
+    def is_finite(self, result: Embedded) -> bool:
+        """Whether all its values are numbers: none overflowed."""
+        return bool(np.isfinite(result.vectors).all())
+
     def takes(self, conditions: Sequence[str | None]) -> tuple[str | None, ...]:
         """What a benchmark with these conditions is embedded under: each of them once, and none (paper, protocol).
 
@@ -109,13 +115,14 @@ class Embedder(ABC):
             **own,
         )
 
-    def read(self, image: ImageInput) -> Image.Image:
-        """The image in RGB, as this embedder's options have it.
+    def read(self, image: ImageInput, *, name: str | None = None) -> Image.Image:
+        """The image in RGB, as this embedder's options have it; `name` is what messages call it.
 
         Raises:
             ImageError: it cannot be read.
         """
-        return read_image(image, max_size=self.image_max_size, as_reference=self.image_reading == "reference")
+        as_reference = self.image_reading == "reference"
+        return read_image(image, max_size=self.image_max_size, as_reference=as_reference, name=name)
 
     def stream(
         self,
@@ -124,18 +131,24 @@ class Embedder(ABC):
         *,
         batch_size: int | None = None,
         workers: int | None = None,
-        read: Callable[[Any], Image.Image] | None = None,
+        read: Callable[[Key, Any], Image.Image] | None = None,
     ) -> Iterator[tuple[Key, Embedded | ImageError]]:
         """`(key, Embedded)` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order.
 
-        `read` makes an image of an input, in a worker; by default `self.read` for an `ImageInput`.
+        `read` makes an image of a key and an input, in a worker; by default `self.read` for an `ImageInput`.
+
+        Raises:
+            ModelError: the model or its processor fails on every image: on an ordinary picture too.
         """
         self._check(request)
+        size = self.image_max_size
         return stream(
             self,
             images,
             request,
-            read=read or self.read,
+            read=read or (lambda key, image: self.read(image, name=image_name(image, key))),
+            ordinary=ordinary_image(min(size or ORDINARY, ORDINARY)),
+            name=lambda key, image: image_name(image, key),
             batch_size=batch_size,
             workers=workers,
         )
@@ -182,7 +195,9 @@ class Embedder(ABC):
             a single condition (or None) the second.
 
         Raises:
-            ImageError: an image cannot be read; the message names it. (Jobs go on: see `embedding_job`.)
+            ImageError: an image cannot be read, or the model or its processor fails on it; the message names it by its
+                path or index. (Jobs go on: see `embedding_job`.)
+            ModelError: the model or its processor fails on every image.
             ConditionError: a condition or prompt type cannot be used with this method.
         """
         request = _request(

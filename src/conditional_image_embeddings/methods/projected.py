@@ -16,7 +16,7 @@ from PIL import Image
 from .. import aspect_texts
 from ..checkpoint import Checkpoint
 from ..conditions import checked_condition, checked_conditions
-from ..errors import ConditionError, ModelError
+from ..errors import ConditionError, ModelError, OptionError
 from ..projections import clay, indirect
 from ..projections.vectors import unit
 from ..settings import Setting
@@ -253,7 +253,7 @@ class CLAY(Projected):
             ValueError: the mean of the images is not known yet.
         """
         if self._image_mean is None:
-            raise ValueError("clay needs the mean of the images: call fit(images) on the collection or a sample first")
+            raise OptionError("clay needs the mean of the images: call fit(images) on the collection or a sample first")
         if condition not in self._maps:
             texts = self.embedded_texts(condition)
             self._maps[condition] = clay.fit(texts, self._image_mean, components=self.components).matrix
@@ -301,7 +301,7 @@ class CLAY(Projected):
 
         Raises:
             ValueError: fewer than two conditions, weights that do not fit, or the images' mean is not known yet.
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or the model or its processor fails on it.
         """
         request = Request(conditions=checked_conditions(conditions), together=True)
         self._check(request)

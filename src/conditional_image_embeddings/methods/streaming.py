@@ -3,38 +3,26 @@
 Workers prepare images (read, scale, tokenise) ahead of the model. What is ready is put into batches of like cost, so
 that little is padded; batches are bounded by their padded cost (tokens, for a vision-language model), not by their
 image count.
+
+An image that the processor refuses or that the model fails on is one bad image: see `stage`.
 """
 
-import logging
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 from ..errors import ImageError
+from .stage import Guarded, Item, Stage
 
 Key = TypeVar("Key", bound=Hashable)
 
 MAX_GROUP = 256  # images sorted by cost at a time: enough to find like sizes, small enough to hold
 GROUP_BUDGETS = 4  # ... and at most so many batches' worth of them, so that large images do not fill the memory
-
-logger = logging.getLogger(__name__)
-
-
-class Stage(Protocol):
-    """The two halves of an embedder that `stream` drives."""
-
-    budget: int
-
-    def prepare(self, image: Any, request: Any) -> Any: ...
-
-    def cost(self, prepared: Any) -> int: ...
-
-    def embed(self, batch: Sequence[Any], request: Any) -> Sequence[Any]: ...
 
 
 def stream(
@@ -42,31 +30,39 @@ def stream(
     images: Iterable[tuple[Key, Any]],
     request: Any,
     *,
-    read: Callable[[Any], Any],
+    read: Callable[[Key, Any], Any],
+    ordinary: Any,
+    name: Callable[[Key, Any], str] = lambda key, _: f"image {key!r}",
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Iterator[tuple[Key, Any]]:
-    """Yield `(key, result)` for each image or `(key, error)` for one that cannot be read; not in the order given.
+    """Yield `(key, result)` for each image, or `(key, error)` for one that cannot be embedded; not in the order given.
 
     Args:
         stage: The embedder: it prepares one image, and embeds a batch of them.
         images: Pairs of a key and whatever `read` takes; taken lazily, a bounded number ahead.
         request: What is asked for, handed to the stage as it is.
-        read: From such an input to an image; runs in a worker together with `stage.prepare`.
+        read: From a key and such an input to an image; runs in a worker together with `stage.prepare`.
+        ordinary: A picture as `read` gives them, that every model takes: tried when another fails.
+        name: What messages call an image, from its key and the input.
         batch_size: At most so many images a batch; None leaves it to `stage.budget` alone.
         workers: Threads that read and prepare; None for one a core, at most 8.
+
+    Raises:
+        ModelError: an image failed, and it is not the image's fault (see `stage`).
     """
     workers = workers or min(8, os.cpu_count() or 1)
     source = iter(images)
-    ahead: deque[tuple[Key, Future[Any]]] = deque()
+    ahead: deque[tuple[Key, Future[Item]]] = deque()
     room = 2 * workers
-    group: list[tuple[Key, Any]] = []
+    group: list[Item] = []
     budgets = 1  # the first group is one batch, the next two: the model should not wait
+    guarded = Guarded(stage, request, ordinary)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare", initializer=_single_threaded) as pool:
 
-        def prepared_of(image: Any) -> Any:
-            return stage.prepare(read(image), request)
+        def prepared_of(key: Key, given: Any) -> Item:
+            return guarded.prepare(key, name(key, given), read(key, given))
 
         def top_up() -> None:
             while len(ahead) < room:
@@ -74,29 +70,30 @@ def stream(
                     key, image = next(source)
                 except StopIteration:
                     return
-                ahead.append((key, pool.submit(prepared_of, image)))
+                ahead.append((key, pool.submit(prepared_of, key, image)))
 
         try:
             top_up()
             while ahead:
-                cost = sum(stage.cost(prepared) for _, prepared in group)
+                cost = sum(stage.cost(item.prepared) for item in group)
                 while ahead and len(group) < MAX_GROUP and cost < budgets * stage.budget:
                     key, future = ahead.popleft()
                     top_up()
                     try:
-                        prepared = future.result()
+                        item = future.result()
                     except ImageError as error:
+                        guarded.check(error)
                         yield key, error
                         continue
-                    group.append((key, prepared))
-                    cost += stage.cost(prepared)
+                    group.append(item)
+                    cost += stage.cost(item.prepared)
                 room = max(room, min(MAX_GROUP, len(group) + workers))
                 budgets = min(2 * budgets, GROUP_BUDGETS)
                 batches = _batches(stage, group, batch_size)
                 group = batches.pop() if ahead and len(batches) > 1 else []  # the rest waits for others of its size
                 for batch in batches:
                     top_up()
-                    yield from _embedded(stage, batch, request)
+                    yield from guarded.embed(batch)
         finally:
             for _, future in ahead:
                 future.cancel()
@@ -119,36 +116,12 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _batches(stage: Stage, group: list[tuple[Key, Any]], batch_size: int | None) -> list[list[tuple[Key, Any]]]:
+def _batches(stage: Stage, group: list[Item], batch_size: int | None) -> list[list[Item]]:
     """Neighbours in cost, as many as fit: the padded batch (its largest cost times its length) stays in the budget."""
-    batches: list[list[tuple[Key, Any]]] = []
-    for item in sorted(group, key=lambda item: stage.cost(item[1])):
+    batches: list[list[Item]] = []
+    for item in sorted(group, key=lambda item: stage.cost(item.prepared)):
         count = len(batches[-1]) if batches else 0
-        if not count or (count + 1) * stage.cost(item[1]) > stage.budget or count == batch_size:
+        if not count or (count + 1) * stage.cost(item.prepared) > stage.budget or count == batch_size:
             batches.append([])
         batches[-1].append(item)
     return batches
-
-
-def _embedded(stage: Stage, batch: list[tuple[Key, Any]], request: Any) -> Iterator[tuple[Key, Any]]:
-    """The batch's results; in halves where the accelerator's memory is too small, and smaller batches from then on."""
-    import torch
-
-    cost = max(stage.cost(prepared) for _, prepared in batch) * len(batch)
-    results = None
-    if len(batch) == 1 or cost <= stage.budget:  # else formed before another did not fit
-        try:
-            results = stage.embed([prepared for _, prepared in batch], request)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            stage.budget = max(1, cost // 2)
-            logger.info("out of memory with %d images; batches are now at most %d in cost", len(batch), stage.budget)
-    if results is not None:
-        yield from zip((key for key, _ in batch), results, strict=True)
-        return
-    # Outside of the except block: the exception's traceback keeps the failed batch's tensors alive.
-    torch.cuda.empty_cache()
-    half = len(batch) // 2
-    yield from _embedded(stage, batch[:half], request)
-    yield from _embedded(stage, batch[half:], request)

@@ -4,6 +4,7 @@ Each tokenizer and template here has a property that real checkpoints have: BOS 
 template or from both, a default system turn, today's date, an open thought, a system turn for texts only.
 """
 
+import json
 import logging
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 import transformers.utils.chat_template_utils as template_utils
+from click.testing import CliRunner
 from PIL import Image
 from tiny_models import save
 from tokenizers import pre_tokenizers, processors
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.errors import ConditionError, ModelError
 from conditional_image_embeddings.lvlm import fidelity, prompts
@@ -269,3 +272,21 @@ def test_a_template_that_cannot_be_used_says_so_in_one_line(template, tmp_path):
     with pytest.raises(ModelError, match="its chat template") as caught:
         load(dressed(tmp_path, template))
     assert "\n" not in str(caught.value)
+
+
+def test_cie_models_check_prints_what_a_model_is_fed(tmp_path):
+    directory = dressed(tmp_path, TEMPLATES["bos and system"])
+    result = CliRunner().invoke(main, ["models", "--check", str(directory), "--device", "cpu"])
+    assert result.exit_code == 0
+    assert "is fed what its own chat template call gives" in result.stdout
+    assert "BOS tokens    1\n" in result.stdout
+    assert "system turn   yes\n" in result.stdout
+    printed = CliRunner().invoke(main, ["models", "--check", str(directory), "--device", "cpu", "--json"])
+    found = json.loads(printed.stdout)
+    assert found["faithful"] is True
+    assert found["prompt"].startswith("<s><|im_start|>system")
+    assert found["text_prompt"] == found["prompt"].replace(
+        found["prompt"][found["prompt"].index("<|vision_start|>") : found["prompt"].index("Describe")],
+        "An image with color: red. ",
+    )
+    assert found["last_tokens"][-1] == "\n"

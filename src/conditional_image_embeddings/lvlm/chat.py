@@ -33,6 +33,7 @@ DATE = date(2024, 7, 26)
 _DIRECTIVES = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBdmyYHIMSpjUWuwFDTRefZz"))
 PROBE = "one two three"
 ANSWER = "four five six"
+LONG_RUN = 3  # tokens alike in a row: longer ones stand for an image
 BLANK = Image.new("RGB", (64, 64))
 
 logger = logging.getLogger(__name__)
@@ -105,13 +106,15 @@ class ChatFrame:
     def as_text(self, ids: Tensor) -> str:
         """Tokens as text with their special tokens; of an image's run of tokens the first, and how many there are."""
         shown: list[str] = []
+        between: list[int] = []  # decoded together: a blank may belong to the token behind it
         for token, run in groupby(ids.tolist()):
-            count = len(list(run))
-            if count > 3:
-                shown.append(f"{self.tokenizer.decode([token])}(x{count})")
+            tokens = list(run)
+            if len(tokens) > LONG_RUN:
+                shown += [self.tokenizer.decode(between), f"{self.tokenizer.decode([token])}(x{len(tokens)})"]
+                between = []
             else:
-                shown.append(self.tokenizer.decode([token] * count))
-        return "".join(shown)
+                between += tokens
+        return "".join([*shown, self.tokenizer.decode(between)])
 
     def text_ids(self, text: str) -> Tensor:
         """The tokens of the same turn without the image: everything but the image is alike.

@@ -79,3 +79,14 @@ def test_a_vision_language_model_is_no_clip(tmp_path: Path) -> None:
     save_lvlm("idefics3", tmp_path)
     with pytest.raises(ModelError, match="clip cannot use"):
         cie.load(str(tmp_path), method="clip")
+
+
+def test_special_tokens_that_users_type_are_text():
+    """A text that holds the token that CLIP reads a text at, and one that does not, differ as any two texts do."""
+    embedder = cie.load("builtin-clip", device="cpu")
+    ended, cut, longer = embedder.encode_text(["a red<|endoftext|> car", "a red", "a red car"])
+    assert np.abs(ended - cut).max() > 1e-3
+    tokenizer = embedder._tokenizer
+    ids = tokenizer("a red<|endoftext|> car", split_special_tokens=True)["input_ids"]
+    assert ids.count(tokenizer.eos_token_id) == 1
+    assert np.isfinite(longer).all()

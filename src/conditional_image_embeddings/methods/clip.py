@@ -88,6 +88,7 @@ class CLIP(Embedder):
                 list(texts[start : start + TEXTS]),
                 padding="max_length" if fixed else True,
                 truncation=True,
+                split_special_tokens=True,  # what users type is text
                 max_length=length if fixed else min(length, self._tokenizer.model_max_length),
                 return_tensors="pt",
             )

@@ -110,7 +110,10 @@ def main(
     options: dict[str, Any] = {name: value for name, value in given.items() if value}
     method = "generative" if generative else "indirect" if indirect else None
     if as_reference:
-        reference.check_free(options)
+        if options:
+            raise click.UsageError(
+                f"--as_reference sets --{' and --'.join(options)} by itself: leave out one or the other"
+            )
         options |= reference.OPTIONS[method or usable(model)[0]]
     if generative:
         options["text_encoder"] = text_encoder_id

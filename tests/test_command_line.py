@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, and how they end."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from PIL import Image
 
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.lvlm.families import FAMILIES
+from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -188,8 +191,9 @@ def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     assert done.stdout.count("40 embedded, 0 already there, 0 failed") == 6  # five aspects, and none
     assert run(ROOT / "inference.py", "--model_name", "builtin-clip", *shared).returncode == 0
     scored = run(
-        ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e", "--setting_pattern", "synthetic_cars-builtin-d*"
-    )
+        ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e", "--setting_pattern", "synthetic_cars-builtin-d*",
+        cwd=tmp_path,
+    )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
     assert "euclidean" in scored.stdout
     assert "car color" in scored.stdout
@@ -214,6 +218,93 @@ def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     assert "synthetic_cars" in error_of(unknown, 1)
 
 
+@pytest.mark.timeout(600)
+def test_the_papers_vectors_by_the_papers_command(cars: Path, tmp_path: Path) -> None:
+    shared = ("--datasets_dir", cars, "--embedding_dir", tmp_path / "e", "--dataset_name", "synthetic_cars")
+    wanted = {
+        ("builtin",): ("flat", "bfloat16", {}),
+        ("builtin", "--generative", "--text_encoder_id", "minilm"): (
+            "native", "bfloat16", {"encoded_text": "chat", "text_encoder_dtype": "float32"}
+        ),
+        ("builtin-clip",): (None, "bfloat16", {}),
+        ("builtin-clip", "--indirect"): (None, "float32", {}),
+    }  # fmt: skip
+    before: list[Setting] = []
+    for arguments, (positions, dtype, extra) in wanted.items():
+        done = run(ROOT / "inference.py", "--as_reference", "--model_id", *arguments, *shared)
+        assert done.returncode == 0, done.stderr
+        made = [each for each in Store(tmp_path / "e").settings() if each not in before]
+        before += made
+        for each in made:
+            assert (each.positions, each.dtype) == (positions, dtype)
+            assert each.extra.items() >= {"image_reading": "reference", **extra}.items()
+    done = run(ROOT / "inference.py", "--positions", "flat", "--dtype", "bfloat16", "--model_id", "builtin", *shared)
+    assert done.returncode == 0, done.stderr
+    (flat,) = (each for each in Store(tmp_path / "e").settings("*describe-car_color-num*") if each not in before)
+    assert (flat.positions, flat.dtype, flat.extra) == ("flat", "bfloat16", {})
+    for twice in (("--dtype", "float32"), ("--positions", "native")):
+        both = run(ROOT / "inference.py", "--as_reference", *twice, "--model_id", "builtin", *shared)
+        assert f"--as_reference sets {twice[0]} by itself" in error_of(both, 2)
+    sampled = error_of(run(ROOT / "inference.py", "--gen_do_sample", "--model_id", "builtin", *shared), 1)
+    assert "temperature above 0" in sampled
+    assert sampled.count("\n") == 1
+
+
+def test_results_as_the_papers_code_writes_them(cars: Path, tmp_path: Path) -> None:
+    shared = ("--datasets_dir", cars, "--embedding_dir", "e", "--dataset_name", "synthetic_cars")
+    assert run(ROOT / "inference.py", "--model_id", "builtin", *shared, cwd=tmp_path).returncode == 0
+    evaluate = (ROOT / "evaluate.py", "--embedding_dir", "e", "--setting_pattern", "*-car_color-num_layer=-1*")
+    scored = run(*evaluate, "--mode", "one_setting", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert "AMI / NMI" in scored.stdout
+    (line, _) = (line for line in scored.stdout.splitlines() if line.startswith("dior"))
+    assert line.count(" / ") == 5  # all aspects
+    (file,) = (tmp_path / "results").iterdir()
+    result = json.loads(file.read_text())
+    (setting,) = Store(tmp_path / "e").settings("*-car_color-*")
+    assert result.pop("setting_name") == file.stem == setting.name
+    keys = ["model_score", "color_score", "bg_color_score", "viewpoint_score", "paint_pattern_score"]
+    assert sorted(result) == sorted(keys)
+    assert all(list(each) == ["map_r", "prec_1", "ami", "nmi"] for each in result.values())
+    rows = json.loads(
+        cie("evaluate", "e", "--metric", "euclidean", "--setting", setting.name, "--json", cwd=tmp_path).stdout
+    )
+    assert result["color_score"] == {
+        "map_r": round(100 * rows[0]["map_at_r"], 1), "prec_1": round(100 * rows[0]["precision_at_1"], 1),
+        "ami": rows[0]["ami"], "nmi": rows[0]["nmi"],
+    }  # fmt: skip
+    ids = list(Store(tmp_path / "e").read(setting)[0])
+    Store(tmp_path / "e").forget("synthetic_cars", None, ids[:1])
+    advised = error_of(run(*evaluate, cwd=tmp_path), 1)
+    assert "--allow-missing" in advised
+    for written in ("--allow-missing", "--allow_missing"):
+        assert run(*evaluate, written, "--mode", "all", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("target", [(), ("mine",), ("/elsewhere",)])
+def test_the_download_script_sees_the_callers_directory(tmp_path: Path, target: tuple[str, ...]) -> None:
+    """With a `uv` that only says what it was asked and from where."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "caller").mkdir()
+    (tmp_path / "bin/uv").write_text('#!/bin/sh\npwd\nfor each; do echo "$each"; done\n')
+    (tmp_path / "bin/uv").chmod(0o755)
+    said = subprocess.run(
+        ["bash", str(ROOT / "scripts/download_datasets.sh"), *target],
+        cwd=tmp_path / "caller", capture_output=True, text=True, check=True,
+        env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+    ).stdout.splitlines()  # fmt: skip
+    assert Path(said[0]).samefile(tmp_path / "caller")
+    assert said[1:3] == ["run", "--project"]
+    assert (tmp_path / "caller" / said[3]).samefile(ROOT)
+    assert said[4:] == ["cie", "datasets", "download", "all", *(target or ("datasets",))]
+
+
+def test_nothing_has_to_be_set_up_for_indirect() -> None:
+    done = run("-m", "poethepoet", "indirect-setup", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "InDiReCT is part of this package: nothing has to be set up\n"
+
+
 def test_a_universal_set(tmp_path: Path) -> None:
     rows = []
     for index, shade in enumerate((0, 10, 200, 210)):
@@ -226,7 +317,7 @@ def test_a_universal_set(tmp_path: Path) -> None:
     shared = (*shared, "--dataset_info_dir", tmp_path)
     done = run(ROOT / "inference.py", "--model_id", "builtin", *shared)
     assert done.stdout.count("4 embedded, 0 already there, 0 failed") == 1, done.stderr  # once: none is its only aspect
-    scored = run(ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e")  # finds the list again
+    scored = run(ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e", cwd=tmp_path)  # finds the list again
     assert scored.returncode == 0, scored.stderr
     assert "none" in scored.stdout
 

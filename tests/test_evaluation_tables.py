@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def test_settings_that_differ_in_more_than_the_condition_are_told_apart() -> Non
     rows = [{**row, "setting": f"d-m-layer_{layer}", "map_at_r": 0.5, "precision_at_1": 0.5} for layer in (1, 2)]
     assert "d-m-layer_1" in format_table(rows)
     assert "d-m-layer_2" in format_table(rows)
+
+
+def test_behind_the_model_stands_only_what_differs() -> None:
+    layers = [row("a", None, 0.5, layer=layer, token=-1) for layer in (1, 2)]
+    reading = row("a", None, 0.5, layer=2, token=-1, extra={"image_reading": "reference"})
+    lines = format_table([*layers, reading, row("a", None, 0.5, model="other", layer=2)]).splitlines()[2:]
+    assert [re.split(r"\s{2,}", line)[1] for line in lines] == [
+        "m, layer = 1", "m, layer = 2", "m, layer = 2, image_reading = reference", "other"
+    ]  # fmt: skip
+
+
+def test_a_model_s_lines_stand_together_and_clustering_has_a_table() -> None:
+    figures = {"ami": 0.25, "nmi": 0.5}
+    rows = [
+        {**row("a", condition, 0.5), "setting": setting, "method": method, **figures}
+        for setting, method, condition in (("1", "dior", "a"), ("2", "clip", None), ("3", "dior", None))
+    ]
+    table = format_table(rows, clustering=True)
+    first, second = table.split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()[2:]] == ["dior", "dior", "clip"]
+    assert second.splitlines()[0] == "cub200: AMI / NMI in %, k-means by cosine distance"
+    assert second.splitlines()[2].endswith("25.0 / 50.0")
+    assert format_table(rows) == first
+    assert format_table([{**each, "ami": None} for each in rows], clustering=True) == first
 
 
 def row(

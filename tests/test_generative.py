@@ -93,6 +93,30 @@ def test_it_is_generate_and_then_encode(lvlm: Path, sentence_t5: Path) -> None:
             np.testing.assert_allclose(found[index].vectors[k, 0, 0, 0], encoder.encode(answer), atol=1e-5)
 
 
+def test_as_the_paper_s_code_embeds_answers(lvlm: Path, sentence_t5: Path) -> None:
+    """It encodes all that `generate` returns, the prompt included, in float32, whatever the model is in."""
+    options = {"method": "generative", "text_encoder": str(sentence_t5), "device": "cpu"}
+    embedder = cie.load(str(lvlm), **options, encoded_text="chat")
+    found = embedder.encode(IMAGES, CONDITIONS, max_new_tokens=5)
+    encoder = SentenceTransformer(str(sentence_t5), device="cpu")
+    processor = AutoProcessor.from_pretrained(lvlm)
+    model = AutoModelForImageTextToText.from_pretrained(lvlm, dtype=torch.float32).eval()
+    for index, image in enumerate(IMAGES):
+        for k, condition in enumerate(CONDITIONS):
+            content = [{"type": "image"}, {"type": "text", "text": prompt(condition)}]
+            chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            out = model.generate(**processor(text=chat, images=image, return_tensors="pt"), max_new_tokens=5)
+            text = processor.decode(out[0], skip_special_tokens=True)
+            np.testing.assert_allclose(found[index, k], encoder.encode(text), atol=1e-5)
+    half = cie.load(str(lvlm), **options, dtype="bfloat16", text_encoder_dtype="float32", encoded_text="chat")
+    extra = half.settings(Request(), dataset="d")[0].extra
+    assert (extra["encoded_text"], extra["text_encoder_dtype"]) == ("chat", "float32")
+    plain = cie.load(str(lvlm), **options, text_encoder_dtype="float32").settings(Request(), dataset="d")[0].extra
+    assert not {"encoded_text", "text_encoder_dtype"} & plain.keys()
+    with pytest.raises(ValueError, match="unknown encoded_text 'all'; known: answer, chat"):
+        cie.load(str(lvlm), **options, encoded_text="all")
+
+
 def test_without_sharing_the_answers_are_the_same(lvlm: Path, sentence_t5: Path) -> None:
     options = {"method": "generative", "text_encoder": str(sentence_t5), "device": "cpu"}
     shared, plain = (cie.load(str(lvlm), share=share, **options) for share in (True, False))

@@ -59,8 +59,11 @@ def _table(title: str, rows: Sequence[Row], figures: tuple[str, str]) -> str:
     cells = {(row["setting"], row["aspect"]): " / ".join(_percent(row, figure) for figure in figures) for row in rows}
     names = _line_names(rows)
     aspects = list(dict.fromkeys(aspect for _, aspect in cells))
+    ways = list(dict.fromkeys((row["method"], row["model"]) for row in rows))  # side by side, whatever their names
+    order = {row["setting"]: ways.index((row["method"], row["model"])) for row in rows}
     lines = [
-        [*heading, *(cells.get((setting, aspect), "") for aspect in aspects)] for setting, heading in names.items()
+        [*names[setting], *(cells.get((setting, aspect), "") for aspect in aspects)]
+        for setting in sorted(names, key=order.__getitem__)
     ]
     return f"{title}\n{aligned([['method', 'model', 'condition', *aspects], *lines], left=3)}"
 
@@ -164,7 +167,7 @@ def _line_names(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
     lines = {}
     for setting, name in names.items():
         others = [fields[other] for other in alike[name]]
-        differing = _differing(fields[setting], others)
+        differing = [each.removeprefix("extra.") for each in _differing(fields[setting], others)]
         if others.count(fields[setting]) > 1:  # rows that do not say in what they differ
             differing = [setting]
         lines[setting] = (name[0], ", ".join([name[1], *differing]), name[2])

@@ -109,6 +109,16 @@ def cars_with_two_numberings(root: Path) -> None:
     mini.as_pandas_writes(root / "cars.csv")
 
 
+def test_rows_stand_in_the_annotations_order(tmp_path: Path) -> None:
+    """As the paper's code scores them: k-means depends on it."""
+    clothes = {f"{name}/img_{k}.jpg": (k % 2, {k % 2, 17, 23}) for k, name in enumerate("dacb")}
+    mini.flat_clothes(tmp_path / "deepfashion", clothes)
+    found = datasets.get("deepfashion", tmp_path)
+    expected = [name.replace("/", "-") for name in clothes]
+    assert list(found.images) == expected
+    assert all(list(labels) == expected for labels in found.labels.values())
+
+
 def flat_clothes_of_pandas(root: Path) -> None:
     mini.flat_clothes(root)
     mini.as_pandas_writes(root / "deepfashon_metadata.csv")

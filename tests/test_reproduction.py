@@ -198,6 +198,48 @@ def test_a_model_is_loaded_for_all_its_methods_and_no_two_at_a_time(
     assert list(methods) == ["dior", "generative", "indirect", "clay", "clip"]
 
 
+def test_as_the_papers_code(partial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[tuple[str, str]] = []
+    whole = Checkpoint.load_model
+
+    def watched(self: Checkpoint, *arguments: Any, **options: Any) -> Any:
+        loads.append((self.name, str(self.dtype).removeprefix("torch.")))
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(Checkpoint, "load_model", watched)
+    some = ("--datasets", "movie-posters", "--as-reference", "--json")
+    done = reproduce(partial, *MODELS, "--methods", "dior,generative,indirect,clip", *some)
+    assert done.exit_code == 0, done.output
+    settings = {(row["method"], row["condition"]): row["whole_setting"] for row in json.loads(done.stdout)}
+    for (method, _), setting in settings.items():
+        assert setting["dtype"] == ("float32" if method == "indirect" else "bfloat16")
+        assert setting["positions"] == {"dior": "flat", "generative": "native"}.get(method)
+        assert setting["extra"]["image_reading"] == "reference"
+        assert setting["extra"].get("encoded_text") == ("chat" if method == "generative" else None)
+    assert set(loads) == {("builtin", "bfloat16"), ("builtin-clip", "bfloat16"), ("builtin-clip", "float32")}
+    page, latex = ((partial / "out" / name).read_text() for name in ("report.html", "table.tex"))
+    assert "reference implementation has them (--as-reference)" in page
+    assert latex.startswith("% Pixels, positions and types of numbers as the paper's reference implementation")
+    for said in (
+        "DIOR: bfloat16, flat positions, images at most 700 pixels, read as the paper",
+        "InDiReCT: float32, images at most 700 pixels, read as the paper",
+        "minilm in float32, which embeds the whole chat",
+    ):
+        assert said in page
+        assert said in latex
+    again = reproduce(partial, *MODELS, "--methods", "dior,clip", *some, "--dry-run")
+    assert {(work["already_there"], work["seconds"]) for work in json.loads(again.stdout)} == {(12, 0), (4, 0)}
+    ours = reproduce(partial, *MODELS, "--methods", "dior,clip", "--positions", "flat", *some[:2], "--json")
+    assert ours.exit_code == 0, ours.output
+    positions = {row["method"]: row["whole_setting"]["positions"] for row in json.loads(ours.stdout)}
+    assert positions == {"dior": "flat", "clip": None}
+    assert "--as-reference" not in (partial / "out" / "report.html").read_text()
+    for twice in (("--dtype", "float32"), ("--positions", "native")):
+        both = reproduce(partial, *MODELS, *some, *twice)
+        assert both.exit_code == 2
+        assert f"--as-reference sets {twice[0]} by itself" in both.stderr
+
+
 def of_one_label(root: Path) -> None:
     mini.film_table(root / "datasets" / "movie_posters", [{**film, "Country": "UK"} for film in FILMS])
 

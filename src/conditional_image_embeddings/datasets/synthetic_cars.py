@@ -141,7 +141,7 @@ def _labels(annotation: Path) -> dict[int, dict[Aspect, str]]:
         raise DatasetError(
             f"{annotation} has no frame between {TEST_FRAMES[0]} and {TEST_FRAMES[-1]}; get or make it again"
         )
-    return labels
+    return dict(sorted(labels.items()))  # by frame, as the paper's code has them
 
 
 def _frame_column(annotation: Path, rows: Sequence[Mapping[str, str]]) -> str:

@@ -16,7 +16,6 @@ from tiny_families import BUILDERS
 from tiny_models import save
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.lvlm import batches, cached, loading, packed, plain, self_check, texts
@@ -25,6 +24,7 @@ from conditional_image_embeddings.lvlm.loading import LVLM
 from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
 from conditional_image_embeddings.lvlm.texts import text_prompt
 from conditional_image_embeddings.lvlm.tree import Tree
+from conditional_image_embeddings.models.checkpoint import Checkpoint
 
 CONDITIONS = [
     "color",

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..checkpoint import Checkpoint
 from ..errors import ConditionError, ModelError
 from ..images import ImageInput
 from ..methods import Embedder
+from ..models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from ..checkpoint import Checkpoint
 from ..errors import ModelError
+from ..models.checkpoint import Checkpoint
 
 
 @dataclass(kw_only=True, repr=False, eq=False)

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint import one_line
 from ..conditions import prompt
+from ..models.checkpoint import one_line
 from . import cached, packed, plain, segments
 from .agreement import REFUSALS, Agreement
 from .hidden_states import run

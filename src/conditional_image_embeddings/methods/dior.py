@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
 from ..errors import ImageError
 from ..images import ImageInput
@@ -28,6 +27,7 @@ from ..lvlm.prompts import Prepared, PromptMaker
 from ..lvlm.texts import embed as embed_texts
 from ..lvlm.texts import text_prompt
 from ..lvlm.words import Words, say
+from ..models.checkpoint import Checkpoint
 from ..settings import Setting
 from .embedder import Embedder, is_one_image
 from .request import Embedded, Request

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..checkpoint import Checkpoint
 from ..lvlm.generation import answers, end_tokens
 from ..lvlm.prompts import Prepared
+from ..models.checkpoint import Checkpoint
 from ..settings import Setting
 from .dior import DIOR
 from .embedder import Embedder

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import fingerprint, local_directory
 from ..errors import ImageError, ModelError
+from ..models.checkpoint import fingerprint, local_directory
 from ..settings import Setting
 from .embedder import Embedder
 from .request import Embedded, Request

@@ -22,7 +22,8 @@ from ..conditions import checked_condition
 from ..errors import CieError, ConditionError, ExtraError
 from ..methods import Embedder, load
 from ..methods.request import Request
-from ..models.checkpoint import BUILTIN, Checkpoint
+from ..models.checkpoint import Checkpoint
+from ..models.finding import BUILTIN
 from . import inputs as mixed
 
 try:

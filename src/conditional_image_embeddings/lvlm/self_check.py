@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..conditions import prompt
-from ..models.checkpoint import one_line
+from ..models.reasons import one_line
 from . import cached, packed, plain, segments
 from .agreement import REFUSALS, Agreement
 from .hidden_states import run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, ModelError
-from ..models.checkpoint import fingerprint, local_directory
+from ..models.adapters import local_revision
 from ..settings import Setting
 from .embedder import Embedder
 from .request import Embedded, Request
@@ -39,14 +39,14 @@ def remembered(
     dtype given (whose default depends on it), an option that is not in a setting's own words.
     """
     dtype = options.get("dtype") or (None if _has_gpu() else "float32")
-    directory = local_directory(model)
-    if directory is None or dtype is None or options.get("device") not in {None, "cpu"}:
+    revision = local_revision(model)
+    if revision is None or dtype is None or options.get("device") not in {None, "cpu"}:
         return None
     if any(value for name, value in options.items() if name not in IRRELEVANT):
         return None
     wanted = {
         "model": model,
-        "revision": fingerprint(directory),
+        "revision": revision,
         "dtype": dtype,
         "image_max_size": options.get("image_max_size", 700),
         "extra": {},
@@ -83,8 +83,15 @@ class Remembered:
         first = next(iter(known.values()))
         self.model = first.model
         self.image_max_size = first.image_max_size
-        self.has_words = first.method == "dior"
         self._known, self._load = known, load
+        self._may_have_words = first.method == "dior"
+
+    @property
+    def has_words(self) -> bool:
+        """As the embedder itself says, which is loaded for it: a model without a head looks like one whose words were
+        not asked for.
+        """
+        return self._may_have_words and self._load().has_words
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         return [replace(self._known[axes], dataset=dataset, source=source) for axes in _axes(request)]

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..models.checkpoint import fingerprint, hub_commit, one_line, quiet
+from ..models.finding import fingerprint, hub_commit
+from ..models.reasons import one_line, quiet
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
 PACKAGED = "minilm"  # all-MiniLM-L6-v2, with its weights in a package

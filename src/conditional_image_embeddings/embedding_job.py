@@ -209,8 +209,11 @@ class _Job:
         """Find which settings each image lacks: how many images there are of each such pattern."""
         first = {setting.name: index for index, setting in reversed(list(enumerate(self.settings)))}
         self._there = self._done = [self.store.ids(setting) for setting in self.settings]
-        if self.request.top_words and self.embedder.has_words:
-            self._done = [self.store.ids(setting, with_words=True) for setting in self.settings]
+        if self.request.top_words:
+            told = [self.store.ids(setting, with_words=True) for setting in self.settings]
+            # Asked only where it matters: the answer may take loading the model.
+            if list(map(len, told)) != list(map(len, self._there)) and self.embedder.has_words:
+                self._done = told
         # Two layers may be one setting (-1 and the last): its vectors are stored once.
         self._repeated = [first[setting.name] != index for index, setting in enumerate(self.settings)]
         self._known = self.store.places(self.source.dataset, self.where)[0]

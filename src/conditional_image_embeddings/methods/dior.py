@@ -28,6 +28,8 @@ from ..lvlm.texts import embed as embed_texts
 from ..lvlm.texts import text_prompt
 from ..lvlm.words import Words, say
 from ..models.checkpoint import Checkpoint
+from ..models.heads import no_head
+from ..models.reasons import one_line
 from ..settings import Setting
 from .embedder import Embedder, is_one_image
 from .request import Embedded, Request
@@ -61,7 +63,6 @@ class DIOR(Embedder):
     conditional = True
     has_prompts = True
     has_hidden_states = True
-    has_words = True
 
     def __init__(
         self,
@@ -82,14 +83,24 @@ class DIOR(Embedder):
         self.positions = positions
         self.lvlm = loading.load(checkpoint, attn_implementation=attn_implementation)
         self.depth = len(self.lvlm.layers)
-        self.choice = self_check.choose(
-            self.lvlm, share=share, flat_positions=positions == "flat", own_attention=attn_implementation is not None
-        )
+        with one_line(checkpoint.name, "run"):
+            self.choice = self_check.choose(
+                self.lvlm,
+                share=share,
+                flat_positions=positions == "flat",
+                own_attention=attn_implementation is not None,
+            )
         if compile:
             self.lvlm.compile_layers()
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         self._prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)
         self._told = False
+        self._wordless = False
+
+    @property
+    def has_words(self) -> bool:  # type: ignore[override]  # other methods know it beforehand
+        """Whether words are told with a vector if they are asked for: not without a head."""
+        return self.lvlm.has_head
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
@@ -111,7 +122,7 @@ class DIOR(Embedder):
         """Vectors, and words if asked for: from one reading of each prompt where the last token's state is wanted."""
         layers = [self.lvlm.layer_index(layer) for layer in request.layers]
         with torch.inference_mode():
-            if request.top_words:
+            if request.top_words and self.has_words:
                 of_last = request.embedding_source == "input_last" and request.tokens == (-1,)
                 states, words = self._said(batch, layers if of_last else [], request)
                 if states is None:
@@ -219,7 +230,10 @@ class DIOR(Embedder):
 
         Raises:
             ImageError: an image cannot be read.
+            ModelError: the model has no head.
         """
+        if not self.lvlm.has_head:
+            raise no_head(self.model)
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one word")
         request = Request(
@@ -272,6 +286,11 @@ class DIOR(Embedder):
 
     def _check(self, request: Request) -> None:
         super()._check(request)
+        if not self.lvlm.has_head and request.embedding_source != "input_last":
+            raise no_head(self.model)
+        if not self.has_words and request.top_words and not self._wordless:
+            self._wordless = True
+            logger.warning("%s has no head: vectors are stored without words", self.model)
         for layer in request.layers:
             self.lvlm.layer_index(layer)
 

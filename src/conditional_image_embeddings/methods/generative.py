@@ -15,6 +15,7 @@ from PIL import Image
 from ..lvlm.generation import answers, end_tokens
 from ..lvlm.prompts import Prepared
 from ..models.checkpoint import Checkpoint
+from ..models.heads import no_head
 from ..settings import Setting
 from .dior import DIOR
 from .embedder import Embedder
@@ -78,6 +79,8 @@ class Generative(Embedder):
             attn_implementation=attn_implementation,
             compile=compile,
         )
+        if not self._dior.lvlm.has_head:
+            raise no_head(checkpoint.name)
         self.checkpoint = checkpoint
         self.model, self.revision = self._dior.model, self._dior.revision
         self.image_max_size, self.budget = self._dior.image_max_size, self._dior.budget

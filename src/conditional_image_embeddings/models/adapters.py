@@ -5,6 +5,7 @@ their names and speed. What cannot be merged exactly, a quantised model, carries
 """
 
 import importlib.util
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,9 +101,18 @@ class Adapter:
                 f"adapter {self.location.name!r} ({kind}) puts tokens of its own into the prompt, which is then no "
                 "longer the one asked for: use one that changes weights, such as LoRA"
             )
+        if any(parameter.device.type == "meta" for parameter in model.parameters()):
+            raise ModelError(
+                f"adapter {self.location.name!r} cannot be merged into weights that device_map keeps on the disk or in "
+                "the CPU's memory: merge it beforehand, or leave all weights on devices"
+            )
         config.inference_mode = True
         adapted = PeftModel(model, config)
-        report = adapted.load_adapter(directory, "default", torch_device=str(model.device))
+        device = str(model.device)
+        report = adapted.load_adapter(directory, "default", torch_device=device)
+        if report.unexpected_keys:  # saved by an older transformers, under its names
+            names = _todays_names(model, Path(directory) / WEIGHTS)
+            report = adapted.load_adapter(directory, "default", torch_device=device, key_mapping=names)
         for keys, what in ((report.unexpected_keys, "weights for modules that are not"), (report.missing_keys, "no")):
             if keys:
                 raise ModelError(self._misfit(what, sorted(keys), type(model).__name__))
@@ -124,6 +134,21 @@ class Adapter:
         if config is None or weights is None:
             raise ModelError(f"adapter {self.location.name!r} is no longer there")
         return str(config.parent)
+
+
+def _todays_names(model: "PreTrainedModel", weights: Path) -> dict[str, str]:
+    """From patterns of an adapter's keys to the keys that transformers gives the base model's own weights.
+
+    peft does so by itself only for some model types.
+    """
+    from safetensors import safe_open
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    renamings = [each for each in get_model_conversion_mapping(model) if isinstance(each, WeightRenaming)]
+    with safe_open(weights, framework="pt") as file:
+        keys = [key.removeprefix("base_model.model.") for key in file.keys()]  # noqa: SIM118 - it is no dict
+    return {f"^{re.escape(key)}$": rename_source_key(key, renamings, [])[0] for key in keys}
 
 
 def _local(location: Location, base: str) -> str:

@@ -96,8 +96,9 @@ class Checkpoint:
         files = Location.find(name, revision=revision, **options)
         with one_line(name, "read"):
             adapter = Adapter.find(files, **options)
-            files = files if adapter is None else adapter.base
-            config = read_config(name, files)
+        files = files if adapter is None else adapter.base
+        with one_line(files.name, "read"):
+            config = read_config(files.name, files)
         return cls(
             name=name,
             files=files,
@@ -158,7 +159,7 @@ class Checkpoint:
             kwargs.setdefault("device_map", {"": self.device})
         with one_line(self.name, "loaded"), quiet(progress=self._large()):
             model = self._random_model(auto_class, kwargs) if self.random_weights else self._saved(auto_class, kwargs)
-        logger.info("%s: %s on %s in %s", self.name, type(model).__name__, model.device, self.dtype)
+        logger.info("%s: %s on %s in %s", self.name, type(model).__name__, self.device, self.dtype)
         return model.requires_grad_(requires_grad=False).eval()
 
     def load_processor(self, auto_class: Any = None) -> Any:

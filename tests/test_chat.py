@@ -290,3 +290,13 @@ def test_cie_models_check_prints_what_a_model_is_fed(tmp_path):
         "An image with color: red. ",
     )
     assert found["last_tokens"][-1] == "\n"
+
+
+@pytest.mark.parametrize("option", ["max_pixls", "do_image_splitting"])
+def test_processor_options_that_nobody_reads_are_refused(option, tmp_path):
+    directory = dressed(tmp_path, TEMPLATES["plain"])
+    with pytest.raises(
+        ModelError, match=rf"no part of its processor reads {option} .*; Qwen2VLImageProcessor reads .*max_pixels"
+    ):
+        load(directory, processor_kwargs={option: 3136})
+    assert np.isfinite(load(directory, processor_kwargs={"max_pixels": 28 * 28 * 4}).encode(IMAGE, None)).all()

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.checkpoint import Checkpoint, fingerprint
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.methods.request import Request
+from conditional_image_embeddings.models.checkpoint import Checkpoint
+from conditional_image_embeddings.models.finding import fingerprint
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 WEIGHTS = "model.safetensors"

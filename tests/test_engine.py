@@ -17,7 +17,6 @@ from tiny_models import save
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.llama4 import modeling_llama4
 
-from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.lvlm import (
@@ -36,6 +35,7 @@ from conditional_image_embeddings.lvlm.loading import LVLM
 from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
 from conditional_image_embeddings.lvlm.texts import text_prompt
 from conditional_image_embeddings.lvlm.tree import Tree
+from conditional_image_embeddings.models.checkpoint import Checkpoint
 
 CONDITIONS = [
     "color",
@@ -292,3 +292,35 @@ def test_sharing_where_it_is_unsound_would_be_noticed(tried):
     """PaliGemma's image sees the text: the engine must find that out by itself, and it is wrong by far otherwise."""
     assert tried("paligemma").choice.name == "plain"
     assert wrong(tried("paligemma"), cached.embed) > WRONG
+
+
+def last_norm(lvlm: LVLM, inputs: dict[str, Any]) -> tuple[str, torch.Tensor]:
+    """The part of the decoder that runs last, behind its layers, and its output's last token."""
+    ran: list[tuple[str, torch.Tensor]] = []
+    handles = [
+        part.register_forward_hook(lambda _, __, out, name=name: ran.append((name, out)))
+        for name, part in lvlm.decoder.named_children()
+    ]
+    with torch.inference_mode():
+        lvlm.model(**inputs)
+    for handle in handles:
+        handle.remove()
+    name, output = ran[-1]
+    return name, output[:, -1]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
+def test_the_last_layer_is_the_normed_state_whatever_the_config_says(family, tried, monkeypatch):
+    """`tie_last_hidden_states` decides what transformers' own `hidden_states[-1]` is; this engine's is normed."""
+    _, lvlm, choice, _ = tried(family.key)
+    batch = prepared(lvlm, TEXTS[:1])[:1]
+    tokens, image = plain.prompt_inputs(lvlm, batch[0].singles())
+    name, expected = last_norm(lvlm, tokens | image)
+    assert "norm" in name or family.key == "qwen4_exp"  # its mixer of streams norms them first
+    for tied in (None, False, True):
+        for config in (lvlm.decoder.config, lvlm.model.config):
+            monkeypatch.setattr(config, "tie_last_hidden_states", tied, raising=False)
+        with torch.inference_mode():
+            got = choice.run(lvlm, batch, [len(lvlm.layers) - 1, len(lvlm.layers)], [-1])[0, 0, 0]
+        assert float((got[1] - expected[0]).abs().max()) <= EXACT
+        assert float((got[0] - expected[0]).abs().max()) > WRONG

@@ -154,7 +154,11 @@ def test_damaged_models(tmp_path: Path, lvlm: Path) -> None:
     config = json.loads((unknown / "config.json").read_text())
     (unknown / "config.json").write_text(json.dumps(config | {"model_type": "llava-9000"}))
     assert "llava-9000" in refused(unknown)
-    (unknown / "config.json").write_text(json.dumps(config | {"model_type": "x", "auto_map": {"AutoConfig": "a.B"}}))
+    (unknown / "config.json").write_text(
+        json.dumps(
+            config | {"model_type": "x", "auto_map": {"AutoConfig": "a.B", "AutoModelForImageTextToText": "a.C"}}
+        )
+    )
     assert "trust_remote_code" in refused(unknown)
     (unknown / "config.json").write_text("{")
     refused(unknown)

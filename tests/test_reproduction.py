@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.checkpoint import Checkpoint
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.datasets.synthetic_cars import make
+from conditional_image_embeddings.models.checkpoint import Checkpoint
 from conditional_image_embeddings.projections import indirect
 from conditional_image_embeddings.store import Store
 

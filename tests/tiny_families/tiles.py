@@ -31,10 +31,19 @@ def idefics3(*, split: bool = False, side: str = "left") -> Built:
 
 @family
 def smolvlm() -> Built:
-    """With image splitting, so that images differ in their number of tiles. (Its own processor wants num2words.)"""
+    """With image splitting, so that images differ in their number of tiles."""
     config, processor = idefics3(split=True, side="right")
     same = {key: value for key, value in config.to_dict().items() if key not in {"model_type", "architectures"}}
-    return tf.SmolVLMConfig(**same), processor
+    sizes = {"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}}
+    tok = processor.tokenizer
+    own = tf.SmolVLMProcessor(
+        tf.SmolVLMImageProcessor(do_image_splitting=True, **sizes),
+        tok,
+        tf.SmolVLMVideoProcessor(**sizes, num_frames=2, fps=1),
+        image_seq_len=4,
+        chat_template=tok.chat_template,
+    )
+    return tf.SmolVLMConfig(**same), own
 
 
 @family

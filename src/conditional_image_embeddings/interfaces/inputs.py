@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import Checkpoint
 from ..errors import ConditionError, ModelError
 from ..images import ImageInput, ordinary_image
 from ..methods import Embedder
+from ..models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import torch

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import BUILTIN, Checkpoint
 from ..conditions import checked_condition
 from ..errors import CieError, ConditionError, ExtraError
 from ..methods import Embedder, load
 from ..methods.request import Request
+from ..models.checkpoint import Checkpoint
+from ..models.finding import BUILTIN
 from . import inputs as mixed
 
 try:

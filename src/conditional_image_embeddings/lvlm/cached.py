@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .batches import image_inputs, on_device, position_ids, spans_cache, token_inputs
-from .hidden_states import EnoughError, captured, run
+from .hidden_states import EnoughError, at, captured, run
 from .loading import LVLM
 from .prompts import Inputs, Prepared
 
@@ -30,7 +30,7 @@ def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: 
         [[token % batch[image].lengths[k] - ends[image] for token in tokens] for image, k in rows], device=lvlm.device
     )
     every = torch.arange(len(rows), device=lvlm.device)[:, None].expand_as(columns)
-    states = run(lvlm, inputs, layers, lambda hidden: hidden[every.flatten(), columns.flatten()])
+    states = run(lvlm, inputs, layers, at(every, columns))
     return states.reshape(len(batch), -1, len(tokens), *states.shape[1:])
 
 

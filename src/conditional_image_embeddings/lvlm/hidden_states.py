@@ -36,7 +36,7 @@ def captured(
     top = max(layers, default=None)
 
     def keep(layer: int, hidden: Tensor) -> None:
-        states[layer] = pick(hidden)
+        states[layer] = pick(hidden).to(lvlm.device)
         if stop and layer == top:
             raise EnoughError
 
@@ -48,6 +48,11 @@ def captured(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def at(rows: Tensor, columns: Tensor) -> Callable[[Tensor], Tensor]:
+    """From hidden states (rows, tokens, d) those at these places, in their order, wherever the layer's device is."""
+    return lambda hidden: hidden[rows.flatten().to(hidden.device), columns.flatten().to(hidden.device)]
 
 
 def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callable[[Tensor], Tensor]) -> Tensor:

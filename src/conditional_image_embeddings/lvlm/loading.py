@@ -14,8 +14,9 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from ..checkpoint import Checkpoint
 from ..errors import ModelError
+from ..models import heads
+from ..models.checkpoint import Checkpoint
 from .chat import ChatFrame, chat_frame
 
 
@@ -47,13 +48,20 @@ class LVLM:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.model.device
-        return device
+        """Where its inputs go; some of its layers may be elsewhere, and get them handed on."""
+        return _device(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.model.dtype
+        """What is computed in: the weights of a quantised model have other types."""
+        model = self.model
+        dtype: torch.dtype = model.dtype if getattr(model, "hf_quantizer", None) is None else model.config.dtype
         return dtype
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the model can say anything, beyond its hidden states."""
+        return heads.has_head(self.model)
 
     @property
     def has_image_positions(self) -> bool:
@@ -111,6 +119,12 @@ class LVLM:
                 f"layer {layer} is out of range: {self.name} has hidden states 0 to {count} (or -1 to {-count - 1})"
             )
         return layer % (count + 1)
+
+
+def _device(model: Any) -> torch.device:
+    """Where the model takes its inputs; weights that wait elsewhere until they are needed are on no device."""
+    found = next((each.device for each in model.parameters() if each.device.type != "meta"), None)
+    return torch.device("cpu") if found is None else found
 
 
 def _without_cache(layer: nn.Module) -> list[nn.Module]:
@@ -206,7 +220,7 @@ def _in_order(model: Any, decoder: nn.Module, layers: nn.ModuleList) -> nn.Modul
     order: list[nn.Module] = []
     handles = [layer.register_forward_pre_hook(lambda module, _: order.append(module)) for layer in layers]
     with torch.inference_mode():
-        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+        decoder(input_ids=torch.zeros(1, 1, dtype=torch.long, device=_device(model)))
     for handle in handles:
         handle.remove()
     return nn.ModuleList(order)

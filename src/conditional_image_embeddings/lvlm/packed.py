@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .cached import continued, prefix_end, prefix_pass
-from .hidden_states import run
+from .hidden_states import at, run
 from .loading import LVLM
 from .prompts import Prepared
 from .tree import Tree
@@ -40,12 +40,7 @@ def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: 
         device=lvlm.device,
     )
     every = torch.arange(len(batch), device=lvlm.device)[:, None, None].expand_as(columns)
-    states = run(
-        lvlm,
-        inputs | {lvlm.cache_argument: cache, "use_cache": True},
-        layers,
-        lambda hidden: hidden[every.flatten(), columns.flatten()],
-    )
+    states = run(lvlm, inputs | {lvlm.cache_argument: cache, "use_cache": True}, layers, at(every, columns))
     return states.reshape(*columns.shape, *states.shape[1:])
 
 

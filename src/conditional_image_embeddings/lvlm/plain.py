@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .batches import image_inputs, on_device, position_ids, token_inputs
-from .hidden_states import run
+from .hidden_states import at, run
 from .loading import LVLM
 from .prompts import Prepared
 
@@ -22,7 +22,7 @@ def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: 
     prompts, images = prompt_inputs(lvlm, singles)
     columns = torch.tensor([[token % single.lengths[0] for token in tokens] for single in singles], device=lvlm.device)
     rows = torch.arange(len(singles), device=lvlm.device)[:, None].expand_as(columns)
-    states = run(lvlm, prompts | images, layers, lambda hidden: hidden[rows.flatten(), columns.flatten()])
+    states = run(lvlm, prompts | images, layers, at(rows, columns))
     return states.reshape(len(batch), -1, len(tokens), *states.shape[1:])
 
 

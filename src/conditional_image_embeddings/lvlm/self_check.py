@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint import one_line
 from ..conditions import prompt
+from ..models.reasons import one_line
 from . import cached, packed, plain, segments
 from .agreement import REFUSALS, Agreement
 from .fidelity import check_prompts, warn_of_thoughts

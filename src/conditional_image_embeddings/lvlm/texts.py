@@ -12,7 +12,7 @@ from torch import Tensor
 from ..conditions import prompt
 from ..errors import ModelError
 from .batches import on_device, token_inputs
-from .hidden_states import run
+from .hidden_states import at, run
 from .loading import LVLM
 
 ABOUT = "An image with {c}: {t}. "
@@ -58,12 +58,7 @@ def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Seq
         )
         every = torch.arange(len(part), device=lvlm.device)[:, None].expand_as(columns)
         try:
-            found = run(
-                lvlm,
-                inputs,
-                layers,
-                lambda hidden, e=every, c=columns: hidden[e.flatten(), c.flatten()],  # type: ignore[misc]
-            )
+            found = run(lvlm, inputs, layers, at(every, columns))
         except torch.OutOfMemoryError:
             raise
         # Each family says in its own way that it wants an image.

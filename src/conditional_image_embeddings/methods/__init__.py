@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelError
 
 if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
+    from ..models.checkpoint import Checkpoint
     from .embedder import Embedder as Embedder
 
 METHODS = ("dior", "generative", "clip", "indirect", "clay", "pixels")
@@ -56,7 +56,7 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
         _check_options(options, _parameters(Pixels))
         return Pixels(**options)
 
-    from ..checkpoint import Checkpoint
+    from ..models.checkpoint import Checkpoint
 
     find = _parameters(Checkpoint.find)
     _check_options(options, find | {*_OF_LVLMS, *_OF_TEXT_ENCODERS, "words", "components", "solver", "seed"})
@@ -95,7 +95,7 @@ def usable(model: str, **options: Any) -> tuple[str, ...]:
     """
     if model == "pixels":
         return ("pixels",)
-    from ..checkpoint import Checkpoint
+    from ..models.checkpoint import Checkpoint
 
     return _methods_of(Checkpoint.find(model, **options))
 

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from ..checkpoint import Checkpoint
 from ..errors import ModelError
+from ..models.checkpoint import Checkpoint
 from ..settings import Setting
 from .embedder import Embedder, checked_reading
 from .request import Embedded, Request

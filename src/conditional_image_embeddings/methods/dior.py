@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint import Checkpoint
 from ..conditions import Conditions, checked_conditions, prompt
 from ..errors import ImageError, ModelError, OptionError
 from ..images import ImageInput
@@ -29,6 +28,9 @@ from ..lvlm.prompts import Prepared, PromptMaker
 from ..lvlm.texts import embed as embed_texts
 from ..lvlm.texts import text_prompt
 from ..lvlm.words import Words, say, silence
+from ..models.checkpoint import Checkpoint
+from ..models.heads import no_head
+from ..models.reasons import one_line
 from ..settings import Setting
 from .embedder import Embedder, checked_reading, is_one_image
 from .request import Embedded, Request
@@ -100,9 +102,13 @@ class DIOR(Embedder):
         if chat_template_kwargs:
             self.prompt_extra["chat_template_kwargs"] = dict(chat_template_kwargs)
         self.depth = len(self.lvlm.layers)
-        self.choice = self_check.choose(
-            self.lvlm, share=share, flat_positions=positions == "flat", own_attention=attn_implementation is not None
-        )
+        with one_line(checkpoint.name, "run"):
+            self.choice = self_check.choose(
+                self.lvlm,
+                share=share,
+                flat_positions=positions == "flat",
+                own_attention=attn_implementation is not None,
+            )
         if compile:
             self.lvlm.compile_layers()
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
@@ -312,6 +318,8 @@ class DIOR(Embedder):
 
     def _check(self, request: Request) -> None:
         super()._check(request)
+        if not self.lvlm.has_head and request.embedding_source != "input_last":
+            raise no_head(self.model)
         self.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
         for layer in request.layers:
             self.lvlm.layer_index(layer)

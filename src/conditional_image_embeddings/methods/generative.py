@@ -12,9 +12,10 @@ import regex
 import torch
 from PIL import Image
 
-from ..checkpoint import Checkpoint, checked_dtype
 from ..lvlm.generation import answers, end_tokens, written
 from ..lvlm.prompts import Prepared
+from ..models.checkpoint import Checkpoint, checked_dtype
+from ..models.heads import no_head
 from ..settings import Setting
 from .dior import DIOR
 from .embedder import Embedder
@@ -97,6 +98,8 @@ class Generative(Embedder):
             chat_template_kwargs=chat_template_kwargs,
             compile=compile,
         )
+        if not self._dior.lvlm.has_head:
+            raise no_head(checkpoint.name)
         self.checkpoint = checkpoint
         self.model, self.revision = self._dior.model, self._dior.revision
         self.image_max_size, self.budget = self._dior.image_max_size, self._dior.budget

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .. import aspect_texts
-from ..checkpoint import Checkpoint
 from ..conditions import checked_condition, checked_conditions
 from ..errors import ConditionError, ModelError, OptionError
+from ..models.checkpoint import Checkpoint
 from ..projections import clay, indirect
 from ..projections.vectors import unit
 from ..settings import Setting

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import fingerprint, local_directory
 from ..errors import ImageError, ModelError
+from ..models.adapters import local_revision
 from ..settings import Setting
 from .embedder import Embedder
 from .request import Embedded, Request
@@ -39,14 +39,14 @@ def remembered(
     dtype given (whose default depends on it), an option that is not in a setting's own words.
     """
     dtype = options.get("dtype") or (None if _has_gpu() else "float32")
-    directory = local_directory(model)
-    if directory is None or dtype is None or options.get("device") not in {None, "cpu"}:
+    revision = local_revision(model)
+    if revision is None or dtype is None or options.get("device") not in {None, "cpu"}:
         return None
     if any(value for name, value in options.items() if name not in IRRELEVANT):
         return None
     wanted = {
         "model": model,
-        "revision": fingerprint(directory),
+        "revision": revision,
         "dtype": dtype,
         "image_max_size": options.get("image_max_size", 700),
     }

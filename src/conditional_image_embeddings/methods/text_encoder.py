@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..checkpoint import fingerprint, hub_commit, one_line, quiet
 from ..errors import ModelError
+from ..models.finding import fingerprint, hub_commit
+from ..models.reasons import one_line, quiet
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
 PACKAGED = "minilm"  # all-MiniLM-L6-v2, with its weights in a package

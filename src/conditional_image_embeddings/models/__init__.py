@@ -1,0 +1,1 @@
+"""Checkpoints of models: found, verified and loaded."""

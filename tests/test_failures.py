@@ -115,8 +115,13 @@ def test_what_fails_on_every_image_ends_the_job_at_once(fault: str) -> None:
     assert stage.prepared < 300
 
 
-def test_a_model_that_breaks_on_its_way_ends_the_job() -> None:
+def test_a_model_that_breaks_on_its_way_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an error of CUDA nothing works any more: what was embedded before fails too."""
+
+    def beyond_use() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", beyond_use)
     with pytest.raises(ModelError, match="one that went well before fails too: RuntimeError: CUDA error"):
         run(Faulty(last=40), [Picture(number) for number in range(1000)])
 

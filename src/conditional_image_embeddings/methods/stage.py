@@ -134,11 +134,12 @@ class Guarded:
             return
         stage = self._stage
         cost = max(stage.cost(item.prepared) for item in batch) * len(batch)
-        results = None
+        results, full = None, False
         if cost <= stage.budget:  # else formed before another did not fit
             try:
                 results = stage.embed([item.prepared for item in batch], self._request)
             except torch.OutOfMemoryError:
+                full = True
                 stage.budget = max(1, cost // 2)
                 logger.info("out of memory with %d images; batches now cost at most %d", len(batch), stage.budget)
             except Exception as error:
@@ -152,8 +153,8 @@ class Guarded:
                 # What is not finite may have come from another image of the batch.
                 yield item, result if stage.is_finite(result) else self._alone(item)
             return
-        # Outside of the except block: the exception's traceback keeps the failed batch's tensors alive.
-        torch.cuda.empty_cache()
+        if full:  # outside of the except block: the exception's traceback keeps the failed batch's tensors alive
+            torch.cuda.empty_cache()
         half = len(batch) // 2
         yield from self._embedded(batch[:half])
         yield from self._embedded(batch[half:])
@@ -162,9 +163,11 @@ class Guarded:
         """One image's result or error."""
         import torch
 
+        full = False
         try:
             result = self._tried(item.prepared)
         except torch.OutOfMemoryError:
+            full = True
             failure = "does not fit into memory by itself: choose a smaller image_max_size"
         except Exception as error:
             if not _is_refusal(error):
@@ -175,7 +178,8 @@ class Guarded:
             if self._stage.is_finite(result):
                 return result
             failure = "gives values that are not finite: try dtype float32"
-        torch.cuda.empty_cache()  # outside of the except block, as above
+        if full:
+            torch.cuda.empty_cache()
         return ImageError(f"{item.name} {failure}")
 
     def _tried(self, prepared: Any) -> Any:

@@ -155,7 +155,9 @@ class Checkpoint:
             ModelError: weights that are missing, damaged, pickled, or do not fit the architecture or the memory.
         """
         kwargs = {**kwargs, **self.model_kwargs}
-        if self.is_quantized:  # cannot be moved later
+        if self.random_weights:
+            kwargs = {key: value for key, value in kwargs.items() if key not in PLACEMENT}
+        elif self.is_quantized:  # cannot be moved later
             kwargs.setdefault("device_map", {"": self.device})
         with one_line(self.name, "loaded"), quiet(progress=self._large()):
             model = self._random_model(auto_class, kwargs) if self.random_weights else self._saved(auto_class, kwargs)

@@ -241,7 +241,7 @@ def test_the_papers_vectors_by_the_papers_command(cars: Path, tmp_path: Path) ->
     done = run(ROOT / "inference.py", "--positions", "flat", "--dtype", "bfloat16", "--model_id", "builtin", *shared)
     assert done.returncode == 0, done.stderr
     (flat,) = (each for each in Store(tmp_path / "e").settings("*describe-car_color-num*") if each not in before)
-    assert (flat.positions, flat.dtype, flat.extra) == ("flat", "bfloat16", {})
+    assert (flat.positions, flat.dtype, flat.extra.keys()) == ("flat", "bfloat16", {"chat_template"})
     for twice in (("--dtype", "float32"), ("--positions", "native")):
         both = run(ROOT / "inference.py", "--as_reference", *twice, "--model_id", "builtin", *shared)
         assert f"--as_reference sets {twice[0]} by itself" in error_of(both, 2)

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import ConditionError, ModelError
+from ..errors import ConditionError, ModelError, OptionError
 from .thinking import SWITCHES, THINKING, closing, open_thought
 
 # Templates that print today's date print this one: else a job resumed tomorrow would mix two spaces in one table.
@@ -277,10 +277,10 @@ def chat_frame(
 
     Raises:
         ModelError: a template that leaves out the image or the text, or cannot be rendered; an unknown variable.
-        ValueError: another `thinking`.
+        OptionError: another `thinking`.
     """
     if thinking not in THINKING:
-        raise ValueError(f"unknown thinking {thinking!r}; known: {', '.join(THINKING)}")
+        raise OptionError(f"unknown thinking {thinking!r}; known: {', '.join(THINKING)}")
     given = dict(chat_template_kwargs or {})
     template = _template(processor) or _template(tokenizer)
     frame = ChatFrame(
@@ -336,6 +336,8 @@ def _choose_form(frame: ChatFrame) -> None:
         try:
             shown = PROBE in frame.rendered(PROBE)
             ids = frame.inputs(BLANK, PROBE)["input_ids"]
+        except ImportError:  # a package that the processor wants: not the template's fault
+            raise
         except Exception as error:  # noqa: BLE001 - templates and processors raise whatever they stumble over
             problem = " ".join(str(error).split())[:300] or type(error).__name__
             continue

@@ -17,6 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from ..errors import ModelError
 from ..models import heads
 from ..models.checkpoint import Checkpoint
+from ..models.reasons import one_line
 from .chat import ChatFrame, chat_frame
 
 
@@ -170,6 +171,16 @@ def load(
     image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
     if not any(getattr(one, "chat_template", None) for one in (processor, tokenizer)):
         image_token = _placeholder(processor, image_token_id, image_token)
+    with one_line(name, "given an image and a text"):
+        chat = chat_frame(
+            name,
+            processor,
+            tokenizer,
+            image_token,
+            image_token_id,
+            thinking=thinking,
+            chat_template_kwargs=chat_template_kwargs,
+        )
     parameters = inspect.signature(model.forward).parameters
     return LVLM(
         name=name,
@@ -178,15 +189,7 @@ def load(
         tokenizer=tokenizer,
         decoder=decoder,
         layers=_in_order(model, decoder, layers),
-        chat=chat_frame(
-            name,
-            processor,
-            tokenizer,
-            image_token,
-            image_token_id,
-            thinking=thinking,
-            chat_template_kwargs=chat_template_kwargs,
-        ),
+        chat=chat,
         image_token_id=image_token_id,
         cache_argument="cache" if "cache" in parameters else "past_key_values",  # renamed in transformers 5.24
     )

@@ -93,8 +93,11 @@ def test_words_are_told_from_the_store(swept) -> None:
     right = np.mean([row["words"][0]["word"] == labels[row["image_id"]] for row in rows])
     assert right >= 0.95
     assert sum(count for _, count in histogram(rows)) == len(rows)
+    assert told(store, "car color", "*describe-car color-num_layer=-1-num_token=-1*") == rows  # as the paper's folders
     with pytest.raises(StoreError, match="conditions: car color"):
         told(store, "mood")
+    with pytest.raises(StoreError, match=r"no setting of .* matches 'nothing\*'; there are: synthetic_cars-builtin-"):
+        told(store, "car color", "nothing*")
 
 
 def test_the_commands(swept, tmp_path: Path) -> None:

@@ -36,7 +36,10 @@ def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict
     wanted = (name or "").casefold()
     settings = [each for each in store.settings(pattern) if (each.condition or "").casefold() == wanted]
     if not settings:
-        there = sorted({each.condition or "(none)" for each in store.settings()})
+        there = sorted({each.condition or "(none)" for each in store.settings(pattern)})
+        if not there and pattern != "*":
+            every = some([each.name for each in store.settings()])
+            raise StoreError(f"no setting of {store.uri} matches {pattern!r}; there are: {every}")
         raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {some(there, 20)}")
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     names: dict[tuple[Any, ...], str] = {}

@@ -21,9 +21,14 @@ The prompt of each family's own chat template around an image and `TEXT`, the us
 prompts against its own call ([the engine](engine.md#what-the-model-reads)), and `cie models --check MODEL` prints all
 of this, and the tokens per image, for the checkpoint at hand.
 
-Made by `scripts/models_page.py` from what was loaded: the published chat template, the published tokenizer or a near
+Made by `scripts/models_page.py` from what was loaded: the public chat template, the published tokenizer or a near
 relative's with the family's special tokens, and small random weights, on which neither the frame nor the sharing
 depends. The checkpoints themselves were not downloaded for this page.
+
+Not every row rests on the original: InternVL3's image placeholder was changed to fit the processor here, and some
+templates come from training libraries that may have edited them lightly. That the tokenizer itself adds BOS is
+assumed for Janus, LFM2-VL, Pixtral and Mistral Small 3.1; of these, only Janus's template writes none. PaliGemma has no
+template.
 
 The image stands before the text in all of them; `…` stands for more tokens of the image.
 

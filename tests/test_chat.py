@@ -300,3 +300,12 @@ def test_processor_options_that_nobody_reads_are_refused(option, tmp_path):
     ):
         load(directory, processor_kwargs={option: 3136})
     assert np.isfinite(load(directory, processor_kwargs={"max_pixels": 28 * 28 * 4}).encode(IMAGE, None)).all()
+
+
+def test_a_template_that_wants_an_image_embeds_images_and_refuses_texts(tmp_path):
+    wants = ONLY_TEXTS.replace(SYSTEM, "{{ raise_exception('where is the image?') }}")
+    directory = dressed(tmp_path, wants + TEMPLATES["plain"], adds_bos=False)
+    embedder = load(directory)
+    np.testing.assert_allclose(embedder.encode(IMAGE, None), official(directory, prompt(None))[1], atol=1e-4)
+    with pytest.raises(ModelError, match="no prompt for a text without an image"):
+        embedder.encode_text("red", "car color")

@@ -122,8 +122,8 @@ class ChatFrame:
         Raises:
             ModelError: the template cannot be rendered without an image.
         """
-        lead, tail = self._ends
         try:
+            lead, tail = self._ends
             return torch.tensor([*lead, *self._tokens_of_text(text), *tail])
         except jinja2.TemplateError as error:
             raise ModelError(f"{self.name} has no prompt for a text without an image: {error}") from error
@@ -177,8 +177,12 @@ class ChatFrame:
     def digest(self) -> str:
         """12 hexadecimal digits of the prompt around a text, with the image and without: tokens, whatever made them."""
         with_image = self.inputs(BLANK, PROBE)["input_ids"][0].tolist()
+        try:
+            without = self.text_ids(PROBE).tolist()
+        except ModelError:  # a template that wants an image: there is no such form
+            without = []
         forms = []
-        for ids in (with_image, self.text_ids(PROBE).tolist()):
+        for ids in (with_image, without):
             tokens = self.tokenizer.convert_ids_to_tokens(ids)
             forms.append([token for index, token in enumerate(tokens) if not index or tokens[index - 1] != token])
         return hashlib.sha256(json.dumps(forms).encode()).hexdigest()[:12]
@@ -214,7 +218,7 @@ class ChatFrame:
         if self.template is None:
             return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         if self._image_piece is not None:
-            written = self._image_piece.sub("", self.rendered(text))
+            written = self._image_piece.sub("", self.rendered(text), count=1)  # not what a user types
             return list(self.tokenizer(written, add_special_tokens=False)["input_ids"])
         plain = {"sanitize_control_tokens": True} if self.control_tokens.search(text) else {}
         outputs = self.tokenizer.apply_chat_template(
@@ -234,7 +238,7 @@ class ChatFrame:
 
     def _control_ids(self, ids: Tensor) -> list[str]:
         tokens = self.tokenizer.convert_ids_to_tokens(ids.tolist())
-        return [token for token in tokens if self.control_tokens.fullmatch(token) and token != self.image_token]
+        return [token for token in tokens if self.control_tokens.fullmatch(token)]
 
     def messages(self, image: Image.Image | None, text: str) -> list[dict[str, Any]]:
         shown = {"type": "image"} if image is None else {"type": "image", "image": image}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .errors import ImageError as ImageError
     from .methods import Embedder as Embedder
     from .methods import load as load
-    from .similarities import similarity as similarity
+    from .vectors import similarity as similarity
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _ROOMS = {
     "Embedder": "methods",
     "ImageError": "errors",
     "load": "methods",
-    "similarity": "similarities",
+    "similarity": "vectors",
 }
 
 __all__ = ["CieError", "Embedder", "ImageError", "__version__", "load", "similarity"]

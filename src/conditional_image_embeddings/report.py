@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import Aspect, Benchmark, description
-from .similarities import similarity
+from .vectors import similarity
 
 if TYPE_CHECKING:
     from .evaluation.tables import Layout

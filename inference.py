@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from conditional_image_embeddings.cli.command import CONTEXT, Command, finish
-from conditional_image_embeddings.conditions import PROMPTS
+from conditional_image_embeddings.inputs.conditions import PROMPTS
 
 SEED = 42  # the paper's, of --gen_do_sample
 TOP_WORDS = 5

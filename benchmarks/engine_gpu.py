@@ -29,9 +29,9 @@ import rivals
 import torch
 from engine_vs_rivals import write_images
 
-from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.errors import ModelError
-from conditional_image_embeddings.images import read_image
+from conditional_image_embeddings.inputs.conditions import prompt
+from conditional_image_embeddings.inputs.images import read_image
 from conditional_image_embeddings.methods.dior import DIOR
 from conditional_image_embeddings.methods.request import Request
 

@@ -20,7 +20,7 @@ from engine_vs_rivals import write_images
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.inputs.conditions import prompt
 
 MIB = 2**20
 CONTENDERS = ("reference's procedure, batched", "plain base-model passes", "this engine")

@@ -22,7 +22,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.conditions import prompt
+from conditional_image_embeddings.inputs.conditions import prompt
 
 OURS = "this engine"
 

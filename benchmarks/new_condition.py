@@ -20,8 +20,8 @@ from PIL import Image
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.sources import find
 from conditional_image_embeddings.store import ImageRecord, Place, Store
 
 MODEL = "builtin-clip"

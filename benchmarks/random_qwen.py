@@ -21,7 +21,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from conditional_image_embeddings.conditions import PROMPTS
+from conditional_image_embeddings.inputs.conditions import PROMPTS
 
 CONDITIONS = (
     "car color", "car model", "background color", "viewpoint", "paint pattern", "time of day", "weather", "fabric",

@@ -77,7 +77,7 @@ def main(folder: str, db: str, moment: str, times: str, top_words: str = "0") ->
     # Nothing here computes with torch; without its import a killed process costs a test one second instead of five.
     sys.modules["torch"] = types.SimpleNamespace(OutOfMemoryError=MemoryError, get_num_threads=lambda: 1)  # type: ignore[assignment]
     from conditional_image_embeddings import embedding_job, store
-    from conditional_image_embeddings.sources import find
+    from conditional_image_embeddings.inputs.sources import find
 
     embedding_job.COMMIT_ROWS = 20
     if moment != "never":

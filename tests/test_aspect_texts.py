@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.aspect_texts import known, parse_words, texts
 from conditional_image_embeddings.errors import ConditionError
+from conditional_image_embeddings.inputs.aspect_texts import known, parse_words, texts
 
 TEMPLATES = {  # the paper's, and two of our own
     "car model": "a photo of a {}",

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from conditional_image_embeddings.images import read_image
+from conditional_image_embeddings.inputs.images import read_image
 
 Samples = NDArray[np.uint16]
 
@@ -243,7 +243,7 @@ def test_a_16_bit_image_costs_itself_and_its_8_bit_result(tmp_path: Path) -> Non
     file = tmp_path / "large.png"
     Image.fromarray(np.arange(side * side, dtype=np.uint16).reshape(side, side)).save(file, compress_level=1)
     script = (
-        "import resource, sys; from conditional_image_embeddings.images import read_image\n"
+        "import resource, sys; from conditional_image_embeddings.inputs.images import read_image\n"
         "read_image(sys.argv[1], max_size=10)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "read_image(sys.argv[2])\n"

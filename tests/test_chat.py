@@ -20,8 +20,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.errors import ConditionError, ModelError
+from conditional_image_embeddings.inputs.conditions import prompt
 from conditional_image_embeddings.lvlm import fidelity, prompts
 from conditional_image_embeddings.lvlm.texts import text_prompt
 

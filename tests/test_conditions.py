@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditional_image_embeddings.conditions import PROMPTS, checked_conditions, prompt
 from conditional_image_embeddings.errors import ConditionError
+from conditional_image_embeddings.inputs.conditions import PROMPTS, checked_conditions, prompt
 from conditional_image_embeddings.settings import Setting
 
 

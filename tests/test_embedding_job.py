@@ -15,9 +15,9 @@ from conditional_image_embeddings import embedding_job
 from conditional_image_embeddings.datasets import Benchmark
 from conditional_image_embeddings.embedding_job import JobReport, embed
 from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import load
 from conditional_image_embeddings.methods.request import Embedded, Request
-from conditional_image_embeddings.sources import find
 from conditional_image_embeddings.store import Store
 
 COLOR = Request(conditions=("color",))

@@ -17,8 +17,8 @@ from tiny_models import save
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.llama4 import modeling_llama4
 
-from conditional_image_embeddings.conditions import prompt
 from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.inputs.conditions import prompt
 from conditional_image_embeddings.lvlm import (
     batches,
     cached,

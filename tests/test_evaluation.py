@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from conditional_image_embeddings import datasets, load, sources
+from conditional_image_embeddings import datasets, load
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
 from conditional_image_embeddings.evaluation import METRICS, evaluate, evaluate_settings, scores
 from conditional_image_embeddings.evaluation.retrieval import intervals, per_query
-from conditional_image_embeddings.images import read_image
+from conditional_image_embeddings.inputs import sources
+from conditional_image_embeddings.inputs.images import read_image
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.request import Embedded, Request
 from conditional_image_embeddings.settings import Setting

@@ -14,8 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from conditional_image_embeddings import ImageError, images
-from conditional_image_embeddings.images import FORMATS, HEIF_SUFFIXES, read_image, stored_size, suffixes, thumbnail
+from conditional_image_embeddings import ImageError
+from conditional_image_embeddings.inputs import images
+from conditional_image_embeddings.inputs.images import (
+    FORMATS,
+    HEIF_SUFFIXES,
+    read_image,
+    stored_size,
+    suffixes,
+    thumbnail,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 

@@ -13,8 +13,8 @@ import pytest
 from color_embedder import ColorEmbedder, draw
 
 from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.sources import find
 from conditional_image_embeddings.store import Store
 
 IMAGES = 120

@@ -10,16 +10,16 @@ from color_embedder import draw
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings import aspect_texts
 from conditional_image_embeddings.embedding_job import JobReport, embed
 from conditional_image_embeddings.errors import ConditionError, ModelError
+from conditional_image_embeddings.inputs import aspect_texts
+from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.clip import CLIP
 from conditional_image_embeddings.methods.projected import Projected
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.projections import clay, indirect
 from conditional_image_embeddings.projections.vectors import mean_direction
-from conditional_image_embeddings.sources import find
 from conditional_image_embeddings.store import Store
 
 CONDITIONS = ("car color", "mood")

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.aspect_texts import texts as texts_of
 from conditional_image_embeddings.datasets.car_colors import colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.errors import ConditionError
 from conditional_image_embeddings.evaluation import scores
+from conditional_image_embeddings.inputs.aspect_texts import texts as texts_of
 from conditional_image_embeddings.projections import clay, indirect
 from conditional_image_embeddings.projections.vectors import mean_direction
 

@@ -9,7 +9,7 @@ import pytest
 from color_embedder import draw
 
 from conditional_image_embeddings.errors import ImageError, SourceError
-from conditional_image_embeddings.sources import find, listing, select
+from conditional_image_embeddings.inputs.sources import find, listing, select
 
 
 def ids(*paths: Path | str, **options: object) -> list[str]:

@@ -25,12 +25,12 @@ from tqdm.auto import tqdm
 
 from .datasets.benchmark import Benchmark
 from .errors import ImageError
-from .images import image_name, read_image, stored_size, thumbnail
+from .inputs.images import image_name, read_image, stored_size, thumbnail
+from .inputs.sources import ImageSource, listing, select, text
 from .methods.embedder import Embedder
 from .methods.remembered import Remembered
 from .methods.request import Embedded, Request, Words
 from .settings import Setting
-from .sources import ImageSource, listing, select, text
 from .store import ImageRecord, Place, Store
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..conditions import PROMPTS
+from ..inputs.conditions import PROMPTS
 from ..methods import METHODS
 from .command import Command, finish, json_object
 
@@ -148,8 +148,8 @@ def embed(
     \b
     Example:  cie embed photos/ -c "car color" -c "car model" -m builtin
     """
-    from .. import sources as image_sources
     from ..embedding_job import embed as embed_source
+    from ..inputs import sources as image_sources
     from ..methods import load
     from ..methods.remembered import remembered
     from ..methods.request import Request

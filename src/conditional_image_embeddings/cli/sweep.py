@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ..conditions import PROMPTS
+from ..inputs.conditions import PROMPTS
 from .command import Command
 
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DatasetError, some
-from ..images import suffixes
-from ..selection import is_cache
+from ..inputs.images import suffixes
+from ..inputs.selection import is_cache
 
 MAX_BYTES = 256 * 1024**2  # of one annotation file; the largest known has 27 MB
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".part")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import DatasetError, some
-from ..sources import ID_COLUMNS
+from ..inputs.sources import ID_COLUMNS
 from .benchmark import Aspect, Benchmark, joined
 from .files import images, is_unnamed, is_whole, table
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConditionError, ModelError
-from ..images import ImageInput, ordinary_image
+from ..inputs.images import ImageInput, ordinary_image
 from ..methods import Embedder
 from ..models.checkpoint import Checkpoint
 

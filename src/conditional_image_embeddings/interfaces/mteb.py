@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conditions import checked_condition
 from ..errors import CieError, ConditionError, ExtraError
+from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from ..methods.request import Request
 from ..models.checkpoint import Checkpoint

@@ -14,8 +14,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import quantize_embeddings
 
-from ..conditions import checked_condition
 from ..errors import ModelError
+from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from . import inputs as mixed
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..conditions import prompt
+from ..inputs.conditions import prompt
 from .texts import text_prompt
 from .thinking import SWITCHES
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..conditions import prompt
+from ..inputs.conditions import prompt
 from ..models.reasons import one_line
 from . import cached, packed, plain, segments
 from .agreement import REFUSALS, Agreement

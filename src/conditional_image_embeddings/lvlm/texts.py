@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..conditions import prompt
 from ..errors import ModelError
+from ..inputs.conditions import prompt
 from .batches import on_device, token_inputs
 from .hidden_states import at, run
 from .loading import LVLM

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..conditions import Conditions, checked_conditions, prompt
 from ..errors import ImageError, ModelError, OptionError
-from ..images import ImageInput
+from ..inputs.conditions import Conditions, checked_conditions, prompt
+from ..inputs.images import ImageInput
 from ..lvlm import generation, loading, plain, self_check
 from ..lvlm.cached import prefix_end
 from ..lvlm.prompts import Prepared, PromptMaker

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..conditions import Conditions, checked_conditions
 from ..errors import ConditionError, ImageError, ModelError
-from ..images import ImageInput, image_name, ordinary_image, read_image
+from ..inputs.conditions import Conditions, checked_conditions
+from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
 from ..settings import Setting
 from .request import Embedded, Request
 from .streaming import Key, stream

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .. import aspect_texts
-from ..conditions import checked_condition, checked_conditions
 from ..errors import ConditionError, ModelError, OptionError
+from ..inputs import aspect_texts
+from ..inputs.conditions import checked_condition, checked_conditions
 from ..models.checkpoint import Checkpoint
 from ..projections import clay, indirect
 from ..projections.vectors import unit
@@ -25,7 +25,7 @@ from .embedder import Embedder, is_one_image
 from .request import Embedded, Request
 
 if TYPE_CHECKING:
-    from ..images import ImageInput
+    from ..inputs.images import ImageInput
 
 Words = str | Sequence[str]
 Vectors = NDArray[np.float32]

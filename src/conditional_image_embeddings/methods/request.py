@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conditions import checked_conditions, prompt
+from ..inputs.conditions import checked_conditions, prompt
 
 EMBEDDING_SOURCES = ("input_last", "first_output", "mean_output")
 LAYER_POOLINGS = ("mean", "concat")

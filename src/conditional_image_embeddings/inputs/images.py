@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from ..errors import ImageError
 from .bit_depth import load_8_bit
-from .errors import ImageError
 
 if TYPE_CHECKING:
     import torch

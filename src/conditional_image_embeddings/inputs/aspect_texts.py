@@ -10,8 +10,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from ..errors import ConditionError
 from .conditions import checked_condition
-from .errors import ConditionError
 
 GENERIC_TEMPLATE = "a photo of {}"
 MAX_WORDS = 10_000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from .errors import SourceError, some
+from ..errors import SourceError, some
 from .images import suffixes
 
 # Thumbnails, snapshots and deleted files, in lower case; those whose names begin with a dot are hidden anyway.

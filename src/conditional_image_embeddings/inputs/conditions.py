@@ -5,7 +5,7 @@ The seven prompt types are the paper's (WACV 2026, table of prompt templates); e
 
 from collections.abc import Sequence
 
-from .errors import ConditionError
+from ..errors import ConditionError
 
 MAX_CONDITION_LENGTH = 500  # characters; a condition names an aspect, and the prompt is stored with each setting
 

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from .errors import ImageError, SourceError, some
+from ..errors import ImageError, SourceError, some
 from .images import suffixes
 from .selection import Selection, Skipped, is_cache
 

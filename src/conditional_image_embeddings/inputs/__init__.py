@@ -1,0 +1,1 @@
+"""What a user gives: images read safely, where they come from, conditions, prompts and words."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import measuring
 
-from conditional_image_embeddings.lvlm.families import FAMILIES
+from conditional_image_embeddings.models.families import FAMILIES
 
 TEST = "test_shared_passes_equal_plain_transformers"
 

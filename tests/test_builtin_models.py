@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from conditional_image_embeddings import builtin
 from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
+from conditional_image_embeddings.models import builtin
 
 SCENES = [sample_scene(np.random.default_rng([99, k])) for k in range(20)]
 IMAGES = [Image.fromarray(render(scene)) for scene in SCENES]

@@ -30,12 +30,12 @@ from conditional_image_embeddings.lvlm import (
     texts,
     words,
 )
-from conditional_image_embeddings.lvlm.families import FAMILIES
 from conditional_image_embeddings.lvlm.loading import LVLM
 from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
 from conditional_image_embeddings.lvlm.texts import text_prompt
 from conditional_image_embeddings.lvlm.tree import Tree
 from conditional_image_embeddings.models.checkpoint import Checkpoint
+from conditional_image_embeddings.models.families import FAMILIES
 
 CONDITIONS = [
     "color",

@@ -1,6 +1,6 @@
 """The tables of the model cards, computed from the shipped half-precision files loaded as float32.
 
-    B=src/conditional_image_embeddings/builtin
+    B=src/conditional_image_embeddings/models/builtin
     uv run python training/evaluate.py --lvlm $B/lvlm --clip $B/clip
 
 It renders the benchmark's 1,000 test frames, which include the pairs of model and colour that training left out.

@@ -156,7 +156,7 @@ def embed(
     from ..store import Store
 
     if model is None and method != "pixels":
-        from ..machine import no_model_given
+        from ..models.suggestion import no_model_given
 
         raise click.UsageError(no_model_given())
     if together and (method != "clay" or len(conditions) < 2 or no_condition):

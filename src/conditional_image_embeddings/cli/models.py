@@ -49,7 +49,7 @@ def models(
         options = {name: value for name, value in loading.items() if value}
         _check(check, as_json, {**options, "thinking": thinking, "chat_template_kwargs": chat_template_kwargs})
         return
-    from ..lvlm.families import describe
+    from ..models.families import describe
 
     rows = describe()
     if as_json:

@@ -85,7 +85,7 @@ def reproduce(
         )
     chosen = _listed(methods)
     if not models and chosen != ["pixels"]:
-        from ..machine import no_model_given
+        from ..models.suggestion import no_model_given
 
         raise click.UsageError(
             f"{no_model_given()}; CLIP, InDiReCT and CLAY need a dual encoder beside it, such as builtin-clip or "

@@ -57,7 +57,7 @@ def sweep(
     from ..sweep import sweep as score_all
 
     if model is None:
-        from ..machine import no_model_given
+        from ..models.suggestion import no_model_given
 
         raise click.UsageError(no_model_given())
     benchmark = datasets.get(dataset, datasets_dir)

@@ -137,7 +137,7 @@ def _samples(path: Path) -> Iterator[bytes]:
 def local_directory(name: str) -> Path | None:
     """The local directory that a name means; None for a hub id."""
     if name in BUILTIN:
-        directory = Path(__file__).parent.parent / "builtin" / BUILTIN[name]
+        directory = Path(__file__).parent / "builtin" / BUILTIN[name]
         if not (directory / "config.json").is_file():
             raise ModelError(f"the model in the box {name!r} is not installed at {directory}: install the package anew")
         return directory

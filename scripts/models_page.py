@@ -12,7 +12,7 @@ import re
 import click
 
 from conditional_image_embeddings.cli.command import Command
-from conditional_image_embeddings.lvlm.description import CONDITION, description
+from conditional_image_embeddings.engine.description import CONDITION, description
 from conditional_image_embeddings.methods import load
 
 HEAD = """# What well-known models are fed

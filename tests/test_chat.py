@@ -20,10 +20,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
+from conditional_image_embeddings.engine import fidelity, prompts
+from conditional_image_embeddings.engine.texts import text_prompt
 from conditional_image_embeddings.errors import ConditionError, ModelError
 from conditional_image_embeddings.inputs.conditions import prompt
-from conditional_image_embeddings.lvlm import fidelity, prompts
-from conditional_image_embeddings.lvlm.texts import text_prompt
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 112, 3), dtype=np.uint8))
 CONDITIONS = ["car color", None, "the model"]

@@ -16,9 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.engine.hidden_states import at, run
+from conditional_image_embeddings.engine.loading import LVLM
 from conditional_image_embeddings.errors import ModelError
-from conditional_image_embeddings.lvlm.hidden_states import at, run
-from conditional_image_embeddings.lvlm.loading import LVLM
 from conditional_image_embeddings.methods.request import Request
 
 IMAGES = [

@@ -13,9 +13,9 @@ from PIL import Image
 from tiny_models import save
 from transformers import AutoModelForImageTextToText, AutoProcessor, GPT2Config, GPT2LMHeadModel
 
+from conditional_image_embeddings.engine.first_word import MAX_BEFORE, first_word, folded, has_ended
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.conditions import PROMPTS, prompt
-from conditional_image_embeddings.lvlm.first_word import MAX_BEFORE, first_word, folded, has_ended
 from conditional_image_embeddings.methods.dior import DIOR
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.models.checkpoint import Checkpoint

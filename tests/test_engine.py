@@ -17,23 +17,25 @@ from tiny_models import save
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.llama4 import modeling_llama4
 
-from conditional_image_embeddings.errors import ModelError
-from conditional_image_embeddings.inputs.conditions import prompt
-from conditional_image_embeddings.lvlm import (
+from conditional_image_embeddings.engine import (
     batches,
     cached,
     generation,
     loading,
     packed,
-    plain,
     self_check,
     texts,
     words,
 )
-from conditional_image_embeddings.lvlm.loading import LVLM
-from conditional_image_embeddings.lvlm.prompts import Prepared, PromptMaker
-from conditional_image_embeddings.lvlm.texts import text_prompt
-from conditional_image_embeddings.lvlm.tree import Tree
+from conditional_image_embeddings.engine import (
+    separate as plain,
+)
+from conditional_image_embeddings.engine.loading import LVLM
+from conditional_image_embeddings.engine.prompts import Prepared, PromptMaker
+from conditional_image_embeddings.engine.texts import text_prompt
+from conditional_image_embeddings.engine.tree import Tree
+from conditional_image_embeddings.errors import ModelError
+from conditional_image_embeddings.inputs.conditions import prompt
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 from conditional_image_embeddings.models.families import FAMILIES
 

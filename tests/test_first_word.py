@@ -7,7 +7,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conditional_image_embeddings.lvlm.first_word import MAX_BEFORE, MAX_CHARACTERS, first_word, folded, has_ended
+from conditional_image_embeddings.engine.first_word import MAX_BEFORE, MAX_CHARACTERS, first_word, folded, has_ended
 
 WORDS = [
     *("red", "don't", "it’s", "O'Neill", "rock'n'roll", "T-shirt", "off-white", "black-and-white", "m²"),

@@ -20,10 +20,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.engine.generation import Sampling
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.conditions import prompt
 from conditional_image_embeddings.inputs.sources import find
-from conditional_image_embeddings.lvlm.generation import Sampling
 from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.generative import answer_text

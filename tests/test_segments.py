@@ -12,7 +12,7 @@ from tiny_models import save
 from torch.nn.functional import scaled_dot_product_attention
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.lvlm import segments
+from conditional_image_embeddings.engine import segments
 
 
 @example(lengths=[3, 3, 0, 3], seed=0)

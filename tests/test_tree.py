@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conditional_image_embeddings.lvlm.tree import Tree
+from conditional_image_embeddings.engine.tree import Tree
 
 TRUNK = [7, 7, 3]
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=6)

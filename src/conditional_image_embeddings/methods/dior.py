@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..engine import generation, loading, self_check
+from ..engine import separate as plain
+from ..engine.cached import prefix_end
+from ..engine.prompts import Prepared, PromptMaker
+from ..engine.texts import embed as embed_texts
+from ..engine.texts import text_prompt
+from ..engine.words import Words, say, silence
 from ..errors import ImageError, ModelError, OptionError
 from ..inputs.conditions import Conditions, checked_conditions, prompt
 from ..inputs.images import ImageInput
-from ..lvlm import generation, loading, plain, self_check
-from ..lvlm.cached import prefix_end
-from ..lvlm.prompts import Prepared, PromptMaker
-from ..lvlm.texts import embed as embed_texts
-from ..lvlm.texts import text_prompt
-from ..lvlm.words import Words, say, silence
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
 from ..models.reasons import one_line
@@ -53,7 +54,7 @@ class DIOR(Embedder):
             on models whose tokens have positions in several dimensions.
         share: Compute the image and the common start of the prompts once for all conditions, where that is exact.
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers, but
-            for vision towers that read segments: these get `lvlm.segments` where it changes nothing.
+            for vision towers that read segments: these get `engine.segments` where it changes nothing.
         thinking: "off" for vectors of the answer: where a chat template opens a thought, its own switch is used, or the
             thought is closed; "as-is" leaves what the template does by default.
         chat_template_kwargs: Further variables for the model's chat template.

@@ -12,8 +12,8 @@ import regex
 import torch
 from PIL import Image
 
-from ..lvlm.generation import answers, end_tokens, written
-from ..lvlm.prompts import Prepared
+from ..engine.generation import answers, end_tokens, written
+from ..engine.prompts import Prepared
 from ..models.checkpoint import Checkpoint, checked_dtype
 from ..models.heads import no_head
 from ..settings import Setting

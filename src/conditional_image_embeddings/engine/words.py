@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .agreement import REFUSALS
+from .equivalence import REFUSALS
 from .first_word import MAX_BEFORE, first_word, folded, has_ended, word_end
 from .generation import Read, Row, end_tokens, following, read, written
 from .loading import LVLM

@@ -9,7 +9,7 @@ import logging
 from PIL import Image
 
 from ..errors import ModelError
-from .agreement import REFUSALS
+from .equivalence import REFUSALS
 from .generation import Sampling, answers
 from .loading import LVLM
 from .prompts import Prepared, same_inputs, split_inputs

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..inputs.conditions import prompt
 from ..models.reasons import one_line
-from . import cached, packed, plain, segments
-from .agreement import REFUSALS, Agreement
+from . import cached, packed, segments
+from . import separate as plain
+from .equivalence import REFUSALS, Agreement
 from .fidelity import check_prompts, warn_of_thoughts
 from .hidden_states import run
 from .loading import LVLM

@@ -24,8 +24,8 @@ from .batches import spans_cache
 from .cached import prefix_end, prefix_pass, suffix_inputs
 from .hidden_states import captured
 from .loading import LVLM
-from .plain import prompt_inputs
 from .prompts import Prepared
+from .separate import prompt_inputs
 
 Row = tuple[int, int]  # image, prompt
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from . import plain
+from . import separate as plain
 from .loading import LVLM
 from .prompts import Prepared
 

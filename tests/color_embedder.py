@@ -16,7 +16,7 @@ from PIL import Image
 
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.request import Embedded, Request
-from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.methods.settings import Setting
 
 
 class ColorEmbedder(Embedder):

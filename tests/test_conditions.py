@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from conditional_image_embeddings.errors import ConditionError
 from conditional_image_embeddings.inputs.conditions import PROMPTS, checked_conditions, prompt
-from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.methods.settings import Setting
 
 
 def test_the_papers_prompts() -> None:

@@ -22,7 +22,7 @@ from conditional_image_embeddings.inputs import sources
 from conditional_image_embeddings.inputs.images import read_image
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.request import Embedded, Request
-from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.store import Store
 
 

@@ -17,7 +17,7 @@ from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import EvaluationError
 from conditional_image_embeddings.evaluation import csv_table, format_table, json_rows, latex_table, write
-from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.store import Store
 
 

@@ -14,7 +14,7 @@ LOADED = "import sys; print('\\n'.join(sorted({name.partition('.')[0] for name i
     "code",
     [
         "import conditional_image_embeddings as cie; cie.CieError, cie.ImageError, cie.similarity, dir(cie)",
-        "import conditional_image_embeddings.inputs.images, conditional_image_embeddings.settings",
+        "import conditional_image_embeddings.inputs.images, conditional_image_embeddings.methods.settings",
         "from conditional_image_embeddings import load",
         "import conditional_image_embeddings.interfaces",
         "from conditional_image_embeddings.cli import main; main(['--help'], standalone_mode=False)",

@@ -17,9 +17,9 @@ from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.clip import CLIP
 from conditional_image_embeddings.methods.projected import Projected
+from conditional_image_embeddings.methods.projections import clay, indirect
+from conditional_image_embeddings.methods.projections.vectors import mean_direction
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.projections import clay, indirect
-from conditional_image_embeddings.projections.vectors import mean_direction
 from conditional_image_embeddings.store import Store
 
 CONDITIONS = ("car color", "mood")

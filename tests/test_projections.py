@@ -18,8 +18,8 @@ from conditional_image_embeddings.datasets.car_renderer import render, sample_sc
 from conditional_image_embeddings.errors import ConditionError
 from conditional_image_embeddings.evaluation import scores
 from conditional_image_embeddings.inputs.aspect_texts import texts as texts_of
-from conditional_image_embeddings.projections import clay, indirect
-from conditional_image_embeddings.projections.vectors import mean_direction
+from conditional_image_embeddings.methods.projections import clay, indirect
+from conditional_image_embeddings.methods.projections.vectors import mean_direction
 
 Array = NDArray[np.float64]
 Cars = tuple[Array, dict[str, list[str]], dict[str, Array]]

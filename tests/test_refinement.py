@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conditional_image_embeddings.errors import StoreError
+from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.refinement import fit, refine
-from conditional_image_embeddings.settings import Setting
 from conditional_image_embeddings.store import Store
 
 ORIGINAL = Setting(dataset="birds", source="/birds", method="dior", model="m", condition="species")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conditional_image_embeddings.errors import StoreError
-from conditional_image_embeddings.settings import Setting
+from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.store import METADATA_KEY, ImageRecord, Place, Store
 
 

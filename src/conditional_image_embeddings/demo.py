@@ -13,7 +13,7 @@ from .datasets.synthetic_cars import make
 
 if TYPE_CHECKING:
     from .methods import Embedder
-    from .settings import Setting
+    from .methods.settings import Setting
 
 TOP_WORDS = 3
 

@@ -30,7 +30,7 @@ from .inputs.sources import ImageSource, listing, select, text
 from .methods.embedder import Embedder
 from .methods.remembered import Remembered
 from .methods.request import Embedded, Request, Words
-from .settings import Setting
+from .methods.settings import Setting
 from .store import ImageRecord, Place, Store
 
 if TYPE_CHECKING:

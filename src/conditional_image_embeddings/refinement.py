@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .errors import StoreError
 
 if TYPE_CHECKING:
-    from .settings import Setting
+    from .methods.settings import Setting
     from .store import Store
 
 SHRINKAGE = 1e-3  # of the mean variance, added to each: directions that hold nothing but rounding are not blown up

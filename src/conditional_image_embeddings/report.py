@@ -17,7 +17,7 @@ from .vectors import similarity
 
 if TYPE_CHECKING:
     from .evaluation.tables import Layout
-    from .settings import Setting
+    from .methods.settings import Setting
     from .store import Store
 
 QUERIES = 6

@@ -22,7 +22,7 @@ from .methods.request import Request
 if TYPE_CHECKING:
     from .methods import Embedder
     from .methods.projected import Projected
-    from .settings import Setting
+    from .methods.settings import Setting
     from .store import Store
 
 LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table

@@ -17,7 +17,7 @@ from .methods.request import Request
 
 if TYPE_CHECKING:
     from .methods.embedder import Embedder
-    from .settings import Setting
+    from .methods.settings import Setting
     from .store import Store
 
 

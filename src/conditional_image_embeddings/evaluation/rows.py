@@ -20,7 +20,7 @@ from ..errors import EvaluationError, some
 from .scoring import broken_rows, check_metric, scores
 
 if TYPE_CHECKING:
-    from ..settings import Setting
+    from ..methods.settings import Setting
     from ..store import Store
 
 DEPENDENCIES = ("faiss-cpu", "pytorch-metric-learning", "torch", "transformers")

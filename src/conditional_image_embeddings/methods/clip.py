@@ -16,9 +16,9 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from ..errors import ModelError
 from ..models.checkpoint import Checkpoint
-from ..settings import Setting
 from .embedder import Embedder, checked_reading
 from .request import Embedded, Request
+from .settings import Setting
 
 BUDGET_CPU = 32  # images a batch
 BUDGET_CUDA = 512

@@ -32,9 +32,9 @@ from ..inputs.images import ImageInput
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
 from ..models.reasons import one_line
-from ..settings import Setting
 from .embedder import Embedder, checked_reading, is_one_image
 from .request import Embedded, Request
+from .settings import Setting
 
 POSITIONS = ("native", "flat")
 BUDGET_CPU = 1024  # tokens a batch: larger ones leave the caches of a CPU

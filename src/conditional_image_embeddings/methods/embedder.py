@@ -16,8 +16,8 @@ from PIL import Image
 from ..errors import ConditionError, ImageError, ModelError
 from ..inputs.conditions import Conditions, checked_conditions
 from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
-from ..settings import Setting
 from .request import Embedded, Request
+from .settings import Setting
 from .streaming import Key, stream
 
 if TYPE_CHECKING:

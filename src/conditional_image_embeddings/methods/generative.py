@@ -16,10 +16,10 @@ from ..engine.generation import answers, end_tokens, written
 from ..engine.prompts import Prepared
 from ..models.checkpoint import Checkpoint, checked_dtype
 from ..models.heads import no_head
-from ..settings import Setting
 from .dior import DIOR
 from .embedder import Embedder
 from .request import Embedded, Request
+from .settings import Setting
 from .text_encoder import DEFAULT, TextEncoder
 
 _QUOTES = "\"“”„«»'‘’`"  # what models put around an answer

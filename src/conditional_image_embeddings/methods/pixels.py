@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..settings import Setting
 from .embedder import Embedder, checked_reading
 from .request import Embedded, Request
+from .settings import Setting
 
 BATCH = 256  # images; there is no model whose memory could fill
 

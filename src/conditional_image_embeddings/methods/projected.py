@@ -17,12 +17,12 @@ from ..errors import ConditionError, ModelError, OptionError
 from ..inputs import aspect_texts
 from ..inputs.conditions import checked_condition, checked_conditions
 from ..models.checkpoint import Checkpoint
-from ..projections import clay, indirect
-from ..projections.vectors import unit
-from ..settings import Setting
 from .clip import CLIP
 from .embedder import Embedder, is_one_image
+from .projections import clay, indirect
+from .projections.vectors import unit
 from .request import Embedded, Request
+from .settings import Setting
 
 if TYPE_CHECKING:
     from ..inputs.images import ImageInput

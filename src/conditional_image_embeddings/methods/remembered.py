@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, ModelError
 from ..models.adapters import local_revision
-from ..settings import Setting
 from .embedder import Embedder
 from .request import Embedded, Request
+from .settings import Setting
 from .streaming import Key
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ConditionError
+from ...errors import ConditionError
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
 

@@ -35,8 +35,8 @@ def main(
     \b
     Example:  uv run python evaluate.py --embedding_dir ./embeddings --setting_pattern "synthetic_cars-*"
     """
+    from conditional_image_embeddings.collection.store import Store
     from conditional_image_embeddings.evaluation import evaluate, format_table, write_results
-    from conditional_image_embeddings.store import Store
 
     rows = evaluate(
         Store(embedding_dir, create=False),

@@ -90,10 +90,10 @@ def main(
     if generative and indirect:
         raise click.UsageError("--generative and --indirect are two methods: choose one")
     from conditional_image_embeddings import datasets, load
-    from conditional_image_embeddings.embedding_job import embed
+    from conditional_image_embeddings.collection.embedding_job import embed
+    from conditional_image_embeddings.collection.store import Store
     from conditional_image_embeddings.methods import reference, usable
     from conditional_image_embeddings.methods.request import Request
-    from conditional_image_embeddings.store import Store
 
     request = Request(
         prompt_types=(prompt_type,),

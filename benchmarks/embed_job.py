@@ -17,10 +17,10 @@ import random_qwen
 from engine_vs_rivals import write_images
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.inputs import sources
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conditional_image_embeddings import datasets
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.evaluation import METRICS, scores
-from conditional_image_embeddings.store import Store
 
 FIGURES = ("map_at_r", "precision_at_1", "r_precision", "ami", "nmi")
 Figures = dict[str, float]

@@ -19,10 +19,10 @@ from typing import Any
 import measuring
 import numpy as np
 
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets import Aspect, Benchmark
 from conditional_image_embeddings.evaluation import evaluate_settings
 from conditional_image_embeddings.methods.settings import Setting
-from conditional_image_embeddings.store import Store
 
 SETTING = Setting(dataset="random", method="random", model="random")
 BATCH = 4096

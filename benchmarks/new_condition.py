@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import ImageRecord, Place, Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import ImageRecord, Place, Store
 
 MODEL = "builtin-clip"
 CALIBRATION = 512

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.models.families import FAMILIES
-from conditional_image_embeddings.store import Store
 
 ROOT = Path(__file__).parents[1]
 

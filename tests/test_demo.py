@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings import demo as story
-from conditional_image_embeddings.store import Store
+from conditional_image_embeddings.collection.store import Store
 
 if TYPE_CHECKING:
     from conftest import Demo

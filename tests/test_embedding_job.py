@@ -11,14 +11,14 @@ import pytest
 from color_embedder import ColorEmbedder, draw
 from PIL import Image
 
-from conditional_image_embeddings import embedding_job
+from conditional_image_embeddings.collection import embedding_job
+from conditional_image_embeddings.collection.embedding_job import JobReport, embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets import Benchmark
-from conditional_image_embeddings.embedding_job import JobReport, embed
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import load
 from conditional_image_embeddings.methods.request import Embedded, Request
-from conditional_image_embeddings.store import Store
 
 COLOR = Request(conditions=("color",))
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from conditional_image_embeddings import datasets, load
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
-from conditional_image_embeddings.embedding_job import embed
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
 from conditional_image_embeddings.evaluation import METRICS, evaluate, evaluate_settings, scores
 from conditional_image_embeddings.evaluation.retrieval import intervals, per_query
@@ -23,7 +24,6 @@ from conditional_image_embeddings.inputs.images import read_image
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.request import Embedded, Request
 from conditional_image_embeddings.methods.settings import Setting
-from conditional_image_embeddings.store import Store
 
 
 def slow_scores(vectors: NDArray[np.float64], labels: list[str]) -> tuple[float, float]:

@@ -14,11 +14,11 @@ from PIL import Image
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.cli import main
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import EvaluationError
 from conditional_image_embeddings.evaluation import csv_table, format_table, json_rows, latex_table, write
 from conditional_image_embeddings.methods.settings import Setting
-from conditional_image_embeddings.store import Store
 
 
 def test_the_table_shows_percentages_by_setting_and_aspect() -> None:

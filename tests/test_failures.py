@@ -19,12 +19,12 @@ from tiny_models import save
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ImageError, ModelError, OptionError
 from conditional_image_embeddings.methods import clip
 from conditional_image_embeddings.methods.dior import DIOR
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.methods.streaming import stream
-from conditional_image_embeddings.store import Store
 
 ODD = [(1, 1), (1, 700), (700, 1), (2, 2), (28, 28), (27, 28), (31, 639), (8, 2000)]
 REFUSALS = [ValueError, RuntimeError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError, StopIteration]

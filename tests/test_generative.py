@@ -19,7 +19,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.engine.generation import Sampling
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.conditions import prompt
@@ -28,7 +29,6 @@ from conditional_image_embeddings.methods import beside
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.generative import answer_text
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 
 CONDITIONS = ["car color", None, "the model of the vehicle"]
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from color_embedder import ColorEmbedder, draw
 
-from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 
 IMAGES = 120
 REQUEST = Request(conditions=("color", "shape"), layers=(1, -1))  # four tables

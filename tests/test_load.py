@@ -17,11 +17,11 @@ from tiny_models import save as save_lvlm
 from tiny_models import tokenizer
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 

@@ -10,7 +10,8 @@ from color_embedder import draw
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.embedding_job import JobReport, embed
+from conditional_image_embeddings.collection.embedding_job import JobReport, embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ConditionError, ModelError
 from conditional_image_embeddings.inputs import aspect_texts
 from conditional_image_embeddings.inputs.sources import find
@@ -20,7 +21,6 @@ from conditional_image_embeddings.methods.projected import Projected
 from conditional_image_embeddings.methods.projections import clay, indirect
 from conditional_image_embeddings.methods.projections.vectors import mean_direction
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 
 CONDITIONS = ("car color", "mood")
 WORDS = {"mood": "happy,sad,angry"}

@@ -11,14 +11,14 @@ from PIL import Image
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings import datasets
+from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.words import histogram, told
 from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import ModelError, StoreError
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 from conditional_image_embeddings.sweep import format_table, sweep
-from conditional_image_embeddings.words import histogram, told
 
 SCENES = [sample_scene(np.random.default_rng([77, k])) for k in range(120)]
 IMAGES = [Image.fromarray(render(scene)) for scene in SCENES]

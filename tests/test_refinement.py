@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conditional_image_embeddings.collection.refinement import fit, refine
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import StoreError
 from conditional_image_embeddings.methods.settings import Setting
-from conditional_image_embeddings.refinement import fit, refine
-from conditional_image_embeddings.store import Store
 
 ORIGINAL = Setting(dataset="birds", source="/birds", method="dior", model="m", condition="species")
 

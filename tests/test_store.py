@@ -8,9 +8,9 @@ import lancedb
 import numpy as np
 import pytest
 
+from conditional_image_embeddings.collection.store import METADATA_KEY, ImageRecord, Place, Store
 from conditional_image_embeddings.errors import StoreError
 from conditional_image_embeddings.methods.settings import Setting
-from conditional_image_embeddings.store import METADATA_KEY, ImageRecord, Place, Store
 
 
 def setting(**changes: object) -> Setting:

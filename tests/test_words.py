@@ -19,14 +19,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.engine import words
 from conditional_image_embeddings.engine.first_word import MAX_BEFORE, MAX_CHARACTERS, first_word, folded
 from conditional_image_embeddings.engine.words import MAX_TOKENS, Candidate
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.store import Store
 
 IMAGE = Image.new("RGB", (112, 80), "teal")
 EOS = 3

@@ -32,11 +32,11 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         InDiReCT and CLAY under each condition on its own aspect; CLIP, the model in the box with random weights, and
         pixels on every aspect.
     """
-    from .embedding_job import embed
+    from .collection.embedding_job import embed
+    from .collection.store import Store
     from .evaluation import evaluate_settings
     from .methods import load, text_encoder
     from .methods.request import Request
-    from .store import Store
 
     output = Path(output)
     make(output / "datasets" / "synthetic_cars", images=images)

@@ -16,9 +16,9 @@ from .datasets import Aspect, Benchmark, description
 from .vectors import similarity
 
 if TYPE_CHECKING:
+    from .collection.store import Store
     from .evaluation.tables import Layout
     from .methods.settings import Setting
-    from .store import Store
 
 QUERIES = 6
 NEIGHBOURS = 5

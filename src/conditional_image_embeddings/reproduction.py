@@ -20,10 +20,10 @@ from .methods import METHODS, beside, load, reference, usable
 from .methods.request import Request
 
 if TYPE_CHECKING:
+    from .collection.store import Store
     from .methods import Embedder
     from .methods.projected import Projected
     from .methods.settings import Setting
-    from .store import Store
 
 LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table
 TOP_WORDS = 5
@@ -166,7 +166,7 @@ class Reproduction:
         Raises:
             StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.
         """
-        from .embedding_job import embed
+        from .collection.embedding_job import embed
         from .evaluation import evaluate_settings
 
         rows: dict[tuple[str, str], list[dict[str, Any]]] = {way: [] for way in self.ways}

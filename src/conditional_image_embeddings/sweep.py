@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .collection.embedding_job import embed
 from .datasets import Benchmark
-from .embedding_job import embed
 from .evaluation import scores
 from .methods.request import Request
 
 if TYPE_CHECKING:
+    from .collection.store import Store
     from .methods.embedder import Embedder
     from .methods.settings import Setting
-    from .store import Store
 
 
 def sweep(

@@ -10,7 +10,7 @@ import click
 from ..errors import CieError
 
 if TYPE_CHECKING:
-    from ..embedding_job import JobReport
+    from ..collection.embedding_job import JobReport
 
 EXIT_SOME_IMAGES_FAILED = 3
 SHOWN_FAILURES = 10

@@ -148,12 +148,12 @@ def embed(
     \b
     Example:  cie embed photos/ -c "car color" -c "car model" -m builtin
     """
-    from ..embedding_job import embed as embed_source
+    from ..collection.embedding_job import embed as embed_source
+    from ..collection.lazy_embedder import remembered
+    from ..collection.store import Store
     from ..inputs import sources as image_sources
     from ..methods import load
-    from ..methods.remembered import remembered
     from ..methods.request import Request
-    from ..store import Store
 
     if model is None and method != "pixels":
         from ..models.suggestion import no_model_given

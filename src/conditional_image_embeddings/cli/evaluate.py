@@ -70,8 +70,8 @@ def evaluate(
               cie evaluate ./embeddings --folders "clothing category"
     """
     from .. import evaluation
+    from ..collection.store import Store
     from ..datasets.labelled import from_folders, from_table
-    from ..store import Store
 
     if table and folders_are:
         raise click.UsageError("--labels and --folders are two places of labels: choose one")

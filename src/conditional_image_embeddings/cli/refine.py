@@ -17,8 +17,8 @@ def refine(db: str, pattern: str, center: bool, whiten: bool, dimensions: int | 
     \b
     Example:  cie refine ./embeddings --setting "*car_color*" --whiten --dimensions 64
     """
-    from .. import refinement
-    from ..store import Store
+    from ..collection import refinement
+    from ..collection.store import Store
 
     store = Store(db, create=False)
     done = refinement.refine(store, store.settings(pattern), center=center, whiten=whiten, dimensions=dimensions)

@@ -76,8 +76,8 @@ def reproduce(
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct --methods dior --as-reference
     """
     from .. import datasets, evaluation, report
+    from ..collection.store import Store
     from ..reproduction import Reproduction
-    from ..store import Store
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
         raise click.UsageError(

@@ -51,8 +51,8 @@ def sweep(
     Example:  cie sweep synthetic_cars -m builtin --layers -1,-2,-3 --prompt-types describe,express
     """
     from .. import datasets, load
+    from ..collection.store import Store
     from ..methods.request import Request
-    from ..store import Store
     from ..sweep import format_table
     from ..sweep import sweep as score_all
 

@@ -21,8 +21,8 @@ def words(db: str, condition: str, pattern: str, images: int, as_json: bool) -> 
     \b
     Example:  cie words ./embeddings -c "car color"
     """
-    from ..store import Store
-    from ..words import histogram, told
+    from ..collection.store import Store
+    from ..collection.words import histogram, told
 
     rows = told(Store(db, create=False), condition, pattern)
     if as_json:

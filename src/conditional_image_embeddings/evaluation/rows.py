@@ -20,8 +20,8 @@ from ..errors import EvaluationError, some
 from .scoring import broken_rows, check_metric, scores
 
 if TYPE_CHECKING:
+    from ..collection.store import Store
     from ..methods.settings import Setting
-    from ..store import Store
 
 DEPENDENCIES = ("faiss-cpu", "pytorch-metric-learning", "torch", "transformers")
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from .errors import CieError, StoreError
-from .methods.settings import Setting, matches
+from ..errors import CieError, StoreError
+from ..methods.settings import Setting, matches
 
 METADATA_KEY = b"setting"  # in a table's schema metadata: survives appends, merges and compaction
 SCAN_ROWS = 4096

@@ -23,18 +23,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .datasets.benchmark import Benchmark
-from .errors import ImageError
-from .inputs.images import image_name, read_image, stored_size, thumbnail
-from .inputs.sources import ImageSource, listing, select, text
-from .methods.embedder import Embedder
-from .methods.remembered import Remembered
-from .methods.request import Embedded, Request, Words
-from .methods.settings import Setting
+from ..datasets.benchmark import Benchmark
+from ..errors import ImageError
+from ..inputs.images import image_name, read_image, stored_size, thumbnail
+from ..inputs.sources import ImageSource, listing, select, text
+from ..methods.embedder import Embedder
+from ..methods.request import Embedded, Request, Words
+from ..methods.settings import Setting
+from .lazy_embedder import Remembered
 from .store import ImageRecord, Place, Store
 
 if TYPE_CHECKING:
-    from .methods.projected import Projected
+    from ..methods.projected import Projected
 
 COMMIT_SECONDS = 15.0  # what a kill loses at most; each commit leaves a piece of its own on disk
 COMMIT_ROWS = 4096

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import StoreError
+from ..errors import StoreError
 
 if TYPE_CHECKING:
-    from .methods.settings import Setting
+    from ..methods.settings import Setting
     from .store import Store
 
 SHRINKAGE = 1e-3  # of the mean variance, added to each: directions that hold nothing but rounding are not blown up

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, ModelError
+from ..methods.embedder import Embedder
+from ..methods.request import Embedded, Request
+from ..methods.settings import Setting
+from ..methods.streaming import Key
 from ..models.adapters import local_revision
-from .embedder import Embedder
-from .request import Embedded, Request
-from .settings import Setting
-from .streaming import Key
 
 if TYPE_CHECKING:
-    from ..store import Store
+    from .store import Store
 
 Axes = tuple[str | None, str | None, int | None, int | str | None]  # condition, prompt type, token, layer
 

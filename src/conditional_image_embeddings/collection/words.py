@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import StoreError, some
-from .inputs.conditions import checked_condition
+from ..errors import StoreError, some
+from ..inputs.conditions import checked_condition
 
 if TYPE_CHECKING:
     from .store import Store

@@ -17,8 +17,8 @@ from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import ModelError, StoreError
+from conditional_image_embeddings.evaluation.sweep import format_table, sweep
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.sweep import format_table, sweep
 
 SCENES = [sample_scene(np.random.default_rng([77, k])) for k in range(120)]
 IMAGES = [Image.fromarray(render(scene)) for scene in SCENES]

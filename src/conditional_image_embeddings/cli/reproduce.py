@@ -11,7 +11,7 @@ import click
 from .command import EXIT_SOME_IMAGES_FAILED, Command, list_failures
 
 if TYPE_CHECKING:
-    from ..reproduction import Work
+    from ..evaluation.reproduction import Work
 
 AS_REFERENCE = (
     "Pixels, positions and types of numbers as the paper's reference implementation has them (--as-reference)."
@@ -77,7 +77,7 @@ def reproduce(
     """
     from .. import datasets, evaluation, report
     from ..collection.store import Store
-    from ..reproduction import Reproduction
+    from ..evaluation.reproduction import Reproduction
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
         raise click.UsageError(

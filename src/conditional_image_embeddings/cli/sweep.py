@@ -52,9 +52,9 @@ def sweep(
     """
     from .. import datasets, load
     from ..collection.store import Store
+    from ..evaluation.sweep import format_table
+    from ..evaluation.sweep import sweep as score_all
     from ..methods.request import Request
-    from ..sweep import format_table
-    from ..sweep import sweep as score_all
 
     if model is None:
         from ..models.suggestion import no_model_given

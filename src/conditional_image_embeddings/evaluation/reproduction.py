@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from . import datasets
-from .datasets import Aspect, Benchmark
-from .errors import CieError, DatasetError, EvaluationError, ReproductionError
-from .methods import METHODS, beside, load, reference, usable
-from .methods.request import Request
+from .. import datasets
+from ..datasets import Aspect, Benchmark
+from ..errors import CieError, DatasetError, EvaluationError, ReproductionError
+from ..methods import METHODS, beside, load, reference, usable
+from ..methods.request import Request
 
 if TYPE_CHECKING:
-    from .collection.store import Store
-    from .methods import Embedder
-    from .methods.projected import Projected
-    from .methods.settings import Setting
+    from ..collection.store import Store
+    from ..methods import Embedder
+    from ..methods.projected import Projected
+    from ..methods.settings import Setting
 
 LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table
 TOP_WORDS = 5
@@ -166,8 +166,8 @@ class Reproduction:
         Raises:
             StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.
         """
-        from .collection.embedding_job import embed
-        from .evaluation import evaluate_settings
+        from ..collection.embedding_job import embed
+        from . import evaluate_settings
 
         rows: dict[tuple[str, str], list[dict[str, Any]]] = {way: [] for way in self.ways}
         failures: dict[str, dict[str, str]] = {}
@@ -359,7 +359,7 @@ def _scorable(benchmark: Benchmark) -> Benchmark:
     Raises:
         EvaluationError: the labels of one of them cannot be scored.
     """
-    from .evaluation import check_labels
+    from . import check_labels
 
     papers = datasets.description(benchmark.name).of_paper
     labels = {aspect: labels for aspect, labels in benchmark.labels.items() if aspect in papers}
@@ -374,7 +374,7 @@ def _scorable(benchmark: Benchmark) -> Benchmark:
 def _rendered(size: int | None) -> list[Any]:
     from PIL import Image
 
-    from .datasets.car_renderer import render, sample_scene
+    from ..datasets.car_renderer import render, sample_scene
 
     cars = [Image.fromarray(render(sample_scene(np.random.default_rng(seed)))) for seed in range(CALIBRATION + 1)]
     return cars if size is None else [car.resize((size, size)) for car in cars]

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .collection.embedding_job import embed
-from .datasets import Benchmark
-from .evaluation import scores
-from .methods.request import Request
+from ..collection.embedding_job import embed
+from ..datasets import Benchmark
+from ..methods.request import Request
+from . import scores
 
 if TYPE_CHECKING:
-    from .collection.store import Store
-    from .methods.embedder import Embedder
-    from .methods.settings import Setting
+    from ..collection.store import Store
+    from ..methods.embedder import Embedder
+    from ..methods.settings import Setting
 
 
 def sweep(
@@ -92,7 +92,7 @@ def _half(image_id: str) -> int:
 
 def format_table(rows: Sequence[dict[str, Any]], shown: int = 20) -> str:
     """The best rows as text, and what the best is ahead of."""
-    from .evaluation.tables import aligned
+    from .tables import aligned
 
     aspects = list(rows[0]["aspects"])
     lines = [["prompt type", "layer", "token", "mean", *aspects, "held out"]]

@@ -18,7 +18,7 @@ class Demo(NamedTuple):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    from conditional_image_embeddings import demo as story
+    from conditional_image_embeddings.reports import demo as story
 
     output, images = tmp_path_factory.mktemp("demo"), 120
     return Demo(output, images, story.run(output, images=images))

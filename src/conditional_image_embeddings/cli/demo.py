@@ -24,8 +24,8 @@ def demo(output: Path, as_json: bool) -> None:
     \b
     Example:  cie demo -o cie-demo
     """
-    from .. import demo as story
     from ..evaluation import format_table
+    from ..reports import demo as story
 
     rows = story.run(output)
     click.echo(json.dumps(rows, indent=2) if as_json else format_table(rows))

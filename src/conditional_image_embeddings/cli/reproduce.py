@@ -75,9 +75,10 @@ def reproduce(
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct -m openai/clip-vit-large-patch14
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct --methods dior --as-reference
     """
-    from .. import datasets, evaluation, report
+    from .. import datasets, evaluation
     from ..collection.store import Store
     from ..evaluation.reproduction import Reproduction
+    from ..reports import pages as report
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
         raise click.UsageError(

@@ -8,12 +8,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import datasets, report
-from .datasets.synthetic_cars import make
+from .. import datasets
+from ..datasets.synthetic_cars import make
+from . import pages as report
 
 if TYPE_CHECKING:
-    from .methods import Embedder
-    from .methods.settings import Setting
+    from ..methods import Embedder
+    from ..methods.settings import Setting
 
 TOP_WORDS = 3
 
@@ -32,11 +33,11 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         InDiReCT and CLAY under each condition on its own aspect; CLIP, the model in the box with random weights, and
         pixels on every aspect.
     """
-    from .collection.embedding_job import embed
-    from .collection.store import Store
-    from .evaluation import evaluate_settings
-    from .methods import load, text_encoder
-    from .methods.request import Request
+    from ..collection.embedding_job import embed
+    from ..collection.store import Store
+    from ..evaluation import evaluate_settings
+    from ..methods import load, text_encoder
+    from ..methods.request import Request
 
     output = Path(output)
     make(output / "datasets" / "synthetic_cars", images=images)

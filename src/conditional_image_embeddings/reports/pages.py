@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .datasets import Aspect, Benchmark, description
-from .vectors import similarity
+from ..datasets import Aspect, Benchmark, description
+from ..vectors import similarity
 
 if TYPE_CHECKING:
-    from .collection.store import Store
-    from .evaluation.tables import Layout
-    from .methods.settings import Setting
+    from ..collection.store import Store
+    from ..evaluation.tables import Layout
+    from ..methods.settings import Setting
 
 QUERIES = 6
 NEIGHBOURS = 5
@@ -125,7 +125,7 @@ def write_tables(
         missing: What was asked for and left out, one line each.
         note: What else is to be said of all of them, a sentence.
     """
-    from .evaluation import layouts, made_with
+    from ..evaluation import layouts, made_with
 
     (layout,) = layouts(rows)
     tied = {

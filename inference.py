@@ -90,9 +90,9 @@ def main(
     if generative and indirect:
         raise click.UsageError("--generative and --indirect are two methods: choose one")
     from conditional_image_embeddings import datasets, load
-    from conditional_image_embeddings.collection.embedding_job import embed
+    from conditional_image_embeddings.collection.embedding_job import run_job
     from conditional_image_embeddings.collection.store import Store
-    from conditional_image_embeddings.methods import reference, usable
+    from conditional_image_embeddings.methods import reference, supported_methods
     from conditional_image_embeddings.methods.request import Request
 
     request = Request(
@@ -114,7 +114,7 @@ def main(
             raise click.UsageError(
                 f"--as_reference sets --{' and --'.join(options)} by itself: leave out one or the other"
             )
-        options |= reference.OPTIONS[method or usable(model)[0]]
+        options |= reference.OPTIONS[method or supported_methods(model)[0]]
     if generative:
         options["text_encoder"] = text_encoder_id
     if indirect:
@@ -125,14 +125,14 @@ def main(
         else datasets.get_images(dataset_name, datasets_dir)
     )
     embedder = load(model, method=method, image_max_size=image_max_size, **options)
-    conditions = embedder.takes([aspect.condition for aspect in benchmark.aspects])
+    conditions = embedder.benchmark_conditions([aspect.condition for aspect in benchmark.aspects])
     if not conditions:
         raise click.UsageError(
             f"{dataset_name} has no condition, and without one InDiReCT is CLIP: leave --indirect out"
         )
     layers = tuple(range(embedder.depth + 1)) if save_all and embedder.depth else (num_layer,)
     request = replace(request, conditions=conditions, layers=layers)
-    finish([embed(Store(embedding_dir), benchmark, embedder, request, batch_size=batch_size)], as_json=False)
+    finish([run_job(Store(embedding_dir), benchmark, embedder, request, batch_size=batch_size)], as_json=False)
 
 
 if __name__ == "__main__":

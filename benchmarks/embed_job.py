@@ -17,7 +17,7 @@ import random_qwen
 from engine_vs_rivals import write_images
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.inputs import sources
 from conditional_image_embeddings.methods.request import Request
@@ -36,7 +36,7 @@ def main() -> None:
         write_images(images, arguments.images, arguments.side)
         embedder = cie.load(str(directory), device="cpu", image_max_size=arguments.max_size)
         inside = 0.0
-        run = embedder.embed
+        run = embedder.forward_batch
 
         def timed(batch: Sequence[Any], request: Request) -> Any:
             nonlocal inside
@@ -45,11 +45,11 @@ def main() -> None:
             inside += time.perf_counter() - started
             return vectors
 
-        embedder.embed = timed  # type: ignore[method-assign]
+        embedder.forward_batch = timed  # type: ignore[method-assign]
         request = Request(conditions=random_qwen.CONDITIONS[: arguments.conditions])
         (source,) = sources.find([str(images)])
         started = time.perf_counter()
-        embed(Store(Path(folder) / "db"), source, embedder, request, show_progress_bar=False)
+        run_job(Store(Path(folder) / "db"), source, embedder, request, show_progress_bar=False)
         wall = time.perf_counter() - started
     print(measuring.machine())
     print(

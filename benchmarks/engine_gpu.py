@@ -129,13 +129,13 @@ def measure(
                 slow[mode] = measuring.median([synchronised(call, device) for _ in range(1 + arguments.rounds)][1:])
             request = Request(conditions=tuple(names))
             prepared = embedder.prepare(read_image(file), request)
-            work = measuring.gflop(partial(embedder.embed, [prepared], request)) / 1e3
+            work = measuring.gflop(partial(embedder.forward_batch, [prepared], request)) / 1e3
             for batch in arguments.batches:
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
                 embedder.budget = batch * embedder.cost(prepared)
                 files = [file] * max(batch, arguments.images)
-                model = partial(embedder.embed, [prepared] * batch, request)
+                model = partial(embedder.forward_batch, [prepared] * batch, request)
                 whole = partial(embedder.encode, files, names, batch_size=batch, show_progress_bar=False)
                 try:
                     inside, wall = (
@@ -150,7 +150,7 @@ def measure(
                     break
                 images = len(files) / wall
                 rows.append({
-                    "shape": shape, "variant": variant, "way": embedder.choice.name, "K": k, "batch": batch,
+                    "shape": shape, "variant": variant, "way": embedder.plan.name, "K": k, "batch": batch,
                     "images/s": images, "embeddings/s": images * k,
                     "times (a)": slow["a"] * images, "times (b)": slow["b"] * images,
                     "share of matrix rate": work * batch / inside / rate,

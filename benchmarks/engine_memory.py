@@ -23,7 +23,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.inputs.conditions import prompt
 
 MIB = 2**20
-CONTENDERS = ("reference's procedure, batched", "plain base-model passes", "this engine")
+CONTENDERS = ("reference's procedure, batched", "separate base-model passes", "this engine")
 
 
 def held() -> int:

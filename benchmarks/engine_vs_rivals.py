@@ -2,7 +2,7 @@
 
     uv run --group benchmarks python benchmarks/engine_vs_rivals.py [--images 4] [--rounds 5] [--reference DIR]
 
-Rivals: (a) the reference's procedure, (b) its cache mode, (c) sentence-transformers, (d) plain passes of the base
+Rivals: (a) the reference's procedure, (b) its cache mode, (c) sentence-transformers, (d) separate passes of the base
 model. All run the same random-weight Qwen2.5-VL of 70 million parameters on the same 448-pixel images, in turn.
 """
 
@@ -48,7 +48,7 @@ def contenders(directory: Path, reference: Path | None) -> dict[str, Callable[[l
         "(a) reference's procedure": lambda files, names: procedure.full_passes(files, [prompt(n) for n in names]),
         "(b) its cache mode": lambda files, names: procedure.cache_mode(files, [prompt(n) for n in names]),
         "(c) sentence-transformers": rivals.sentence_transformers(directory, prompt, "cpu", torch.float32),
-        "(d) plain base-model passes": lambda files, names: procedure.base_model(files, [prompt(n) for n in names]),
+        "(d) separate base-model passes": lambda files, names: procedure.base_model(files, [prompt(n) for n in names]),
         OURS: lambda files, names: shared.encode(files, names, show_progress_bar=False),
     }
     if reference:

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import embed
-from conditional_image_embeddings.collection.store import ImageRecord, Place, Store
+from conditional_image_embeddings.collection.embedding_job import run_job
+from conditional_image_embeddings.collection.store import FileStat, ImageRecord, Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
 
@@ -53,7 +53,7 @@ def main() -> None:
         ids = [image_id for image_id, _ in source]
         vectors = np.random.default_rng(0).normal(size=(len(ids), clip.encode_text("x").shape[0])).astype(np.float32)
         with store.writing():
-            nothing = ImageRecord(image_id="", width=1, height=1, content_hash="", place=Place(), thumbnail=b"")
+            nothing = ImageRecord(image_id="", width=1, height=1, content_hash="", place=FileStat(), thumbnail=b"")
             store.add_images(source.dataset, source.root, [replace(nothing, image_id=image_id) for image_id in ids])
             store.add_vectors(setting, ids, vectors)
         print(measuring.machine())
@@ -61,7 +61,7 @@ def main() -> None:
         for name, options in (("clay", {}), ("indirect", {"solver": "svd"}), ("indirect", {"solver": "adam"})):
             embedder = cie.load(MODEL, method=name, **options)
             started = time.perf_counter()
-            report = embed(store, source, embedder, Request(conditions=("car color",)), show_progress_bar=False)
+            report = run_job(store, source, embedder, Request(conditions=("car color",)), show_progress_bar=False)
             seconds[f"{name} {options.get('solver', '')}".strip()] = time.perf_counter() - started
             assert report.settings[0].embedded == arguments.images  # noqa: S101
         images = [encoded(index) for index in range(CALIBRATION)]

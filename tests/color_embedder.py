@@ -37,7 +37,7 @@ class ColorEmbedder(Embedder):
     def cost(self, prepared: Any) -> int:
         return 1
 
-    def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
+    def forward_batch(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         self.requests.append(request)
         self.images += len(batch)
         return [Embedded(self.one(image, request)[:, None, None], self.words(image, request)) for image in batch]
@@ -93,7 +93,7 @@ def main(folder: str, db: str, moment: str, times: str, top_words: str = "0") ->
         setattr(owner, name, fatal)
     request = Request(conditions=("color", "shape"), layers=(1, -1), top_words=int(top_words))
     print("started", flush=True)  # noqa: T201
-    report = embedding_job.embed(store.Store(db), find([folder])[0], ColorEmbedder(), request)
+    report = embedding_job.run_job(store.Store(db), find([folder])[0], ColorEmbedder(), request)
     print(json.dumps([[each.embedded, each.already_there, each.failed] for each in report.settings]))  # noqa: T201
 
 

@@ -92,7 +92,7 @@ def test_tokens_are_picked_on_the_device_of_their_layer() -> None:
     """On devices that this machine need not have: fake tensors have no values, but mind where they are."""
     with FakeTensorMode(), Strict():
         decoder = Decoder()
-        lvlm: Any = SimpleNamespace(model=decoder, decoder=decoder, layers=decoder.layers, narrows=False)
+        lvlm: Any = SimpleNamespace(model=decoder, decoder=decoder, layers=decoder.layers, prune_top_mlp=False)
         lvlm.device = torch.device("cuda:0")
         rows, columns = (torch.tensor([[0, 1]], device="cuda:0") for _ in range(2))
         hidden = torch.empty(2, 3, 4, device="cuda:0")

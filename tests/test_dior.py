@@ -100,7 +100,7 @@ def test_the_tokenizers_padding_side_changes_nothing(key, directories):
 @pytest.mark.parametrize("key", ["idefics3", "qwen3_5"])
 def test_share_false_gives_the_same_vectors_by_plain_passes(key, dior, directories):
     plain = load(directories(key), share=False)
-    assert plain.choice.name == "plain"
+    assert plain.plan.name == "separate"
     np.testing.assert_allclose(plain.encode(IMAGES, CONDITIONS), dior(key).encode(IMAGES, CONDITIONS), atol=1e-4)
 
 
@@ -311,8 +311,8 @@ def test_an_image_behind_the_text_is_embedded_by_plain_passes(directories, tmp_p
     )
     processor.save_pretrained(directory)
     embedder = load(directory)
-    assert embedder.choice.name == "plain"
-    assert "plain pass" in caplog.text
+    assert embedder.plan.name == "separate"
+    assert "separate pass" in caplog.text
     together = embedder.encode(IMAGES, CONDITIONS)
     np.testing.assert_allclose(embedder.encode(IMAGES[1], CONDITIONS[2]), together[1, 2], atol=1e-5)
 

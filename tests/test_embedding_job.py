@@ -12,7 +12,7 @@ from color_embedder import ColorEmbedder, draw
 from PIL import Image
 
 from conditional_image_embeddings.collection import embedding_job
-from conditional_image_embeddings.collection.embedding_job import JobReport, embed
+from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets import Benchmark
 from conditional_image_embeddings.errors import ModelError
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Store:
 
 def run(store: Store, folder: Path | str, request: Request = COLOR, embedder: ColorEmbedder | None = None) -> JobReport:
     (source,) = find([folder])
-    return embed(store, source, embedder or ColorEmbedder(), request)
+    return run_job(store, source, embedder or ColorEmbedder(), request)
 
 
 def counts(report: JobReport) -> list[tuple[int, int, int]]:
@@ -134,15 +134,15 @@ def test_only_settings_without_words_get_them(store: Store, folder: Path) -> Non
 
 def test_words_added_before_an_error_are_kept(store: Store, folder: Path) -> None:
     class Fails(ColorEmbedder):
-        def embed(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
+        def forward_batch(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
             if self.images >= 6:
                 raise KeyboardInterrupt
-            return super().embed(batch, request)  # type: ignore[arg-type]
+            return super().forward_batch(batch, request)  # type: ignore[arg-type]
 
     (setting,) = (each.setting for each in run(store, folder).settings)
     told = replace(COLOR, top_words=2)
     with pytest.raises(KeyboardInterrupt):
-        embed(store, find([folder])[0], Fails(), told, batch_size=3)
+        run_job(store, find([folder])[0], Fails(), told, batch_size=3)
     assert sum(words is not None for words in store.words(setting).values()) == 6
     (report,) = run(store, folder, told).settings
     assert (report.embedded, report.already_there, report.words_added) == (0, 12, 6)
@@ -220,11 +220,11 @@ def test_a_benchmark_is_the_same_wherever_it_lies(store: Store, folder: Path) ->
     def benchmark(root: Path) -> Benchmark:
         return Benchmark(name="cars", root=str(root), images={p.name: p for p in root.iterdir()}, labels={})
 
-    report = embed(store, benchmark(folder), ColorEmbedder(), COLOR)
+    report = run_job(store, benchmark(folder), ColorEmbedder(), COLOR)
     assert report.settings[0].setting.source is None
     assert store.source_root(report.settings[0].setting) == str(folder)
     moved = folder.rename(folder.with_name("moved"))
-    assert counts(embed(store, benchmark(moved), ColorEmbedder(), COLOR)) == [(0, 12, 0)]
+    assert counts(run_job(store, benchmark(moved), ColorEmbedder(), COLOR)) == [(0, 12, 0)]
     assert store.source_root(report.settings[0].setting) == str(moved)
 
 
@@ -252,8 +252,8 @@ def test_a_table_of_images(store: Store, folder: Path, tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_are_not_stored(store: Store, folder: Path) -> None:
     class Overflow(ColorEmbedder):
-        def embed(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
-            return [Embedded(each.vectors * np.float32(np.nan)) for each in super().embed(batch, request)]  # type: ignore[arg-type]
+        def forward_batch(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
+            return [Embedded(each.vectors * np.float32(np.nan)) for each in super().forward_batch(batch, request)]  # type: ignore[arg-type]
 
     with pytest.raises(ModelError, match="not finite"):
         run(store, folder, embedder=Overflow())
@@ -262,13 +262,13 @@ def test_values_that_are_not_finite_are_not_stored(store: Store, folder: Path) -
 
 def test_what_was_made_before_an_error_is_kept(store: Store, folder: Path) -> None:
     class Fails(ColorEmbedder):
-        def embed(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
+        def forward_batch(self, batch: object, request: Request) -> list[Embedded]:  # type: ignore[override]
             if self.images >= 6:
                 raise KeyboardInterrupt
-            return super().embed(batch, request)  # type: ignore[arg-type]
+            return super().forward_batch(batch, request)  # type: ignore[arg-type]
 
     with pytest.raises(KeyboardInterrupt):
-        embed(store, find([folder])[0], Fails(), COLOR, batch_size=3)
+        run_job(store, find([folder])[0], Fails(), COLOR, batch_size=3)
     assert counts(run(store, folder)) == [(6, 6, 0)]
 
 
@@ -293,7 +293,7 @@ def test_rows_are_committed_in_bounded_pieces(store: Store, monkeypatch: pytest.
 
     monkeypatch.setattr(embedding_job, "COMMIT_ROWS", 50)
     monkeypatch.setattr(Store, "add_vectors", watched)
-    assert counts(embed(store, Endless(), ColorEmbedder(), COLOR)) == [(500, 0, 0)]
+    assert counts(run_job(store, Endless(), ColorEmbedder(), COLOR)) == [(500, 0, 0)]
     assert [size for size, _ in pieces] == [50] * 10
     assert pieces[0][1] - 500 < 400  # the first 500 were counted; then no more than a group is drawn ahead
 
@@ -303,7 +303,7 @@ def test_what_is_stored_is_what_encode_gives(store: Store, folder: Path, model: 
     embedder = load(model)
     conditions = ("car color", None) if embedder.conditional else (None,)
     (source,) = find([folder])
-    report = embed(store, source, embedder, Request(conditions=conditions))
+    report = run_job(store, source, embedder, Request(conditions=conditions))
     files = sorted(folder.iterdir())
     expected = embedder.encode(files, conditions if embedder.conditional else None)
     for index, each in enumerate(report.settings):

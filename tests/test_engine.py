@@ -24,11 +24,9 @@ from conditional_image_embeddings.engine import (
     loading,
     packed,
     self_check,
+    separate,
     texts,
     words,
-)
-from conditional_image_embeddings.engine import (
-    separate as plain,
 )
 from conditional_image_embeddings.engine.loading import LVLM
 from conditional_image_embeddings.engine.prompts import Prepared, PromptMaker
@@ -69,7 +67,7 @@ class Tried(NamedTuple):
 
     directory: Path
     lvlm: LVLM
-    choice: self_check.Choice
+    plan: self_check.Choice
     reference: torch.Tensor
 
 
@@ -140,7 +138,7 @@ def prepared(lvlm: LVLM, texts: list[str] = TEXTS) -> list[Prepared]:
 def run(tried: Tried, way: Any, batch: list[Prepared], layers: list[int], *, share: bool = True) -> torch.Tensor:
     """One way of running the model, on as many images at a time as the model allows."""
     with torch.inference_mode():
-        return tried.choice.in_parts(batch, lambda part: way(tried.lvlm, part, layers, [-1]), share=share)[:, :, 0]
+        return tried.plan.in_parts(batch, lambda part: way(tried.lvlm, part, layers, [-1]), share=share)[:, :, 0]
 
 
 def test_the_table_and_the_tests_know_the_same_families():
@@ -149,13 +147,13 @@ def test_the_table_and_the_tests_know_the_same_families():
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
 def test_shared_passes_equal_plain_transformers(family, tried, record_property):
-    _, lvlm, choice, expected = tried(family.key)
-    assert choice.name == family.sharing
+    _, lvlm, plan, expected = tried(family.key)
+    assert plan.name == family.sharing
     layers = [0, 2, len(lvlm.layers)]
     largest = 0.0
     for k in (1, 3, 8):
         with torch.inference_mode():
-            got = choice.run(lvlm, prepared(lvlm, TEXTS[:k]), layers, [-1])[:, :, 0]
+            got = plan.run(lvlm, prepared(lvlm, TEXTS[:k]), layers, [-1])[:, :, 0]
         largest = max(largest, float((got - expected[:, :k, layers]).abs().max()))
     record_property("largest_difference", largest)  # `pytest --junit-xml` writes it down
     assert largest <= EXACT
@@ -167,7 +165,7 @@ def test_shared_passes_equal_plain_transformers(family, tried, record_property):
 def test_plain_batches_and_every_layer_equal_plain_transformers(family, tried):
     """The rival and fallback is exact on every family; one pass gives all layers, each as `hidden_states[k]`."""
     _, lvlm, _, expected = one = tried(family.key)
-    got = run(one, plain.embed, prepared(lvlm, TEXTS[:3]), list(range(len(lvlm.layers) + 1)), share=False)
+    got = run(one, separate.hidden_states, prepared(lvlm, TEXTS[:3]), list(range(len(lvlm.layers) + 1)), share=False)
     assert float((got - expected[:, :3]).abs().max()) <= EXACT
 
 
@@ -176,10 +174,10 @@ def test_plain_batches_and_every_layer_equal_plain_transformers(family, tried):
 def test_half_precision_lies_within_the_law(key, tmp_path):
     directory = save(key, tmp_path, calm=True)
     lvlm = loading.load(Checkpoint.find(str(directory), device="cpu", dtype="bfloat16"))
-    choice = self_check.choose(lvlm)
+    plan = self_check.choose(lvlm)
     layers = [2, len(lvlm.layers)]
     with torch.inference_mode():
-        got = choice.run(lvlm, prepared(lvlm, TEXTS[:3]), layers, [-1])[:, :, 0].float()
+        got = plan.run(lvlm, prepared(lvlm, TEXTS[:3]), layers, [-1])[:, :, 0].float()
     expected = reference(directory, torch.bfloat16)[:, :3, layers].float()
     assert torch.nn.functional.cosine_similarity(got, expected, dim=-1).min() >= 0.9999
 
@@ -191,7 +189,7 @@ CACHED = [family.key for family in FAMILIES if family.sharing == "cached"]
 @pytest.mark.parametrize("key", [*CACHED, *PACKED])
 def test_cached_passes_are_exact_on_every_family_that_shares(key, tried):
     _, lvlm, _, expected = one = tried(key)
-    got = run(one, cached.embed, prepared(lvlm), [2, len(lvlm.layers)])
+    got = run(one, cached.hidden_states, prepared(lvlm), [2, len(lvlm.layers)])
     assert float((got - expected[:, :, [2, len(lvlm.layers)]]).abs().max()) <= EXACT
 
 
@@ -203,7 +201,7 @@ def wrong(tried: Tried, way: Any) -> float:
 @pytest.mark.parametrize("key", PACKED)
 def test_a_mask_that_lets_branches_see_each_other_is_noticed(key, tried, monkeypatch):
     monkeypatch.setattr(Tree, "sees", lambda tree: torch.ones(len(tree), len(tree), dtype=torch.bool).tril())
-    assert wrong(tried(key), packed.embed) > WRONG
+    assert wrong(tried(key), packed.hidden_states) > WRONG
 
 
 @pytest.mark.parametrize("key", PACKED)
@@ -212,7 +210,7 @@ def test_positions_that_run_on_through_the_branches_are_noticed(key, tried, monk
         return (torch.arange(len(tree)) + one.prefix).expand(len(one.token_positions(0)), -1)
 
     monkeypatch.setattr(packed, "_positions", running)
-    assert wrong(tried(key), packed.embed) > WRONG
+    assert wrong(tried(key), packed.hidden_states) > WRONG
 
 
 @pytest.mark.parametrize("key", ["qwen3_5", "qwen3_5_moe", "lfm2_vl", "aya_vision"])
@@ -220,7 +218,7 @@ def test_a_prefix_padded_on_the_wrong_side_is_noticed(key, tried, monkeypatch):
     """Carried states and windows; plain attention does not mind where the padding is."""
     monkeypatch.setattr(cached, "token_inputs", lambda rows, fill, left=False: batches.token_inputs(rows, fill))
     monkeypatch.setattr(cached, "position_ids", lambda rows, left=False: batches.position_ids(rows))
-    assert wrong(tried(key), cached.embed) > WRONG
+    assert wrong(tried(key), cached.hidden_states) > WRONG
 
 
 # These take no positions from outside: their layers count how far back a key is, or have none.
@@ -233,21 +231,21 @@ def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
         return batches.position_ids(rows, left=left) + (0 if left else 2)
 
     monkeypatch.setattr(cached, "position_ids", shifted)
-    assert wrong(tried(key), cached.embed) > WRONG
+    assert wrong(tried(key), cached.hidden_states) > WRONG
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
 def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
     """Without an image, on every family: prompts of different lengths, each against a plain call of transformers."""
-    directory, lvlm, choice, _ = tried(family.key)
+    directory, lvlm, plan, _ = tried(family.key)
     prompts = [text_prompt("red", "car color"), text_prompt("a much longer text, of the weather", None)]
     layers = [1, 2, len(lvlm.layers)]
     if family.key in WITH_IMAGE:
         with pytest.raises(ModelError, match="no text without an image"):
-            texts.embed(lvlm, prompts, layers, [-1], 1)
+            texts.text_hidden_states(lvlm, prompts, layers, [-1], 1)
         return
     with torch.inference_mode():
-        got = texts.embed(lvlm, prompts, layers, [-1], 2048 if choice.shares else 1)[:, 0]
+        got = texts.text_hidden_states(lvlm, prompts, layers, [-1], 2048 if plan.shares else 1)[:, 0]
     assert float((got[0] - got[1]).abs().max()) > WRONG
     processor = AutoProcessor.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
@@ -272,28 +270,28 @@ def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
 def test_what_comes_next_is_what_the_whole_model_says(family, tried, monkeypatch):
     """On every family: a prompt's logits against a plain call of its own, and one token more, or why there is none."""
-    _, lvlm, choice, _ = tried(family.key)
+    _, lvlm, plan, _ = tried(family.key)
     batch = prepared(lvlm, TEXTS[:2])
     with torch.inference_mode(), monkeypatch.context() as patch:
         if family.key == "llama4":  # as the library is, without what the tests add to it for their references
             patch.delattr(modeling_llama4.MoeCausalLMOutputWithPast, "image_outputs")
-        parts = choice.parts(batch, share=choice.caches)
+        parts = plan.parts(batch, share=plan.caches)
         for part in parts:
-            reason = words.silence(lvlm, part, share=choice.caches)
+            reason = words.silence(lvlm, part, share=plan.caches)
             assert (reason is not None) == (family.key in WITH_IMAGE)
             assert "\n" not in (reason or "")
-        groups = [group for part in parts for group in generation.read(lvlm, part, [], share=choice.caches)]
+        groups = [group for part in parts for group in generation.read(lvlm, part, [], share=plan.caches)]
     got = sorted(tuple(row.tolist()) for group in groups for row in group.logits)
     with torch.inference_mode():
-        singles = [plain.prompt_inputs(lvlm, [single]) for each in batch for single in each.singles()]
+        singles = [separate.prompt_inputs(lvlm, [single]) for each in batch for single in each.singles()]
         expected = [lvlm.model(**tokens, **image).logits[0, -1] for tokens, image in singles]
     np.testing.assert_allclose(got, sorted(tuple(row.tolist()) for row in expected), atol=EXACT)
 
 
 def test_sharing_where_it_is_unsound_would_be_noticed(tried):
     """PaliGemma's image sees the text: the engine must find that out by itself, and it is wrong by far otherwise."""
-    assert tried("paligemma").choice.name == "plain"
-    assert wrong(tried("paligemma"), cached.embed) > WRONG
+    assert tried("paligemma").plan.name == "separate"
+    assert wrong(tried("paligemma"), cached.hidden_states) > WRONG
 
 
 def last_norm(lvlm: LVLM, inputs: dict[str, Any]) -> tuple[str, torch.Tensor]:
@@ -314,15 +312,15 @@ def last_norm(lvlm: LVLM, inputs: dict[str, Any]) -> tuple[str, torch.Tensor]:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
 def test_the_last_layer_is_the_normed_state_whatever_the_config_says(family, tried, monkeypatch):
     """`tie_last_hidden_states` decides what transformers' own `hidden_states[-1]` is; this engine's is normed."""
-    _, lvlm, choice, _ = tried(family.key)
+    _, lvlm, plan, _ = tried(family.key)
     batch = prepared(lvlm, TEXTS[:1])[:1]
-    tokens, image = plain.prompt_inputs(lvlm, batch[0].singles())
+    tokens, image = separate.prompt_inputs(lvlm, batch[0].singles())
     name, expected = last_norm(lvlm, tokens | image)
     assert "norm" in name or family.key == "qwen4_exp"  # its mixer of streams norms them first
     for tied in (None, False, True):
         for config in (lvlm.decoder.config, lvlm.model.config):
             monkeypatch.setattr(config, "tie_last_hidden_states", tied, raising=False)
         with torch.inference_mode():
-            got = choice.run(lvlm, batch, [len(lvlm.layers) - 1, len(lvlm.layers)], [-1])[0, 0, 0]
+            got = plan.run(lvlm, batch, [len(lvlm.layers) - 1, len(lvlm.layers)], [-1])[0, 0, 0]
         assert float((got[1] - expected[0]).abs().max()) <= EXACT
         assert float((got[0] - expected[0]).abs().max()) > WRONG

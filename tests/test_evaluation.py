@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from conditional_image_embeddings import datasets, load
-from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
@@ -259,7 +259,7 @@ class Answers(Embedder):
     def cost(self, prepared: str) -> int:
         return 1
 
-    def embed(self, batch: Sequence[str], request: Request) -> list[Embedded]:
+    def forward_batch(self, batch: Sequence[str], request: Request) -> list[Embedded]:
         vectors = np.stack([[self._answer(image_id, each) for each in request.conditions] for image_id in batch])
         return [Embedded(each[:, None, None, None].astype(np.float32)) for each in vectors]
 
@@ -281,7 +281,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> datasets.Benchmark:
 
 def embedded(directory: Path, cars: datasets.Benchmark, *conditions: str | None) -> Store:
     store = Store(directory / "embeddings")
-    embed(store, cars, Answers(cars), Request(conditions=conditions))
+    run_job(store, cars, Answers(cars), Request(conditions=conditions))
     return store
 
 
@@ -431,9 +431,9 @@ def test_images_without_labels_are_said_not_to_be_scored(
 ) -> None:
     store = Store(tmp_path / "embeddings")
     (folder,) = sources.find([str(Path(cars.root) / "cars")])
-    embed(store, folder, load("pixels"), Request())
+    run_job(store, folder, load("pixels"), Request())
     with pytest.raises(EvaluationError, match=r"none of the 1 settings .* is of a benchmark.*synthetic_cars"):
         evaluate(store)
-    embed(store, cars, load("pixels"), Request())
+    run_job(store, cars, load("pixels"), Request())
     assert {row["dataset"] for row in evaluate(store)} == {"synthetic_cars"}
     assert "is not scored" in caplog.text

@@ -27,7 +27,16 @@ from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.methods.streaming import stream
 
 ODD = [(1, 1), (1, 700), (700, 1), (2, 2), (28, 28), (27, 28), (31, 639), (8, 2000)]
-REFUSALS = [ValueError, RuntimeError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError, StopIteration]
+FAILURES = [
+    ValueError,
+    RuntimeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ZeroDivisionError,
+    StopIteration,
+]
 BUGS = [AssertionError, NameError, ImportError]
 
 
@@ -55,7 +64,7 @@ class Faulty:
     def cost(self, prepared: Picture) -> int:
         return 1
 
-    def embed(self, batch: Sequence[Picture], request: Any) -> list[float]:
+    def forward_batch(self, batch: Sequence[Picture], request: Any) -> list[float]:
         faults = {picture.fault for picture in batch}
         for picture in batch:
             if picture.fault == "model":
@@ -89,7 +98,7 @@ FAULTS = ["none", "none", "processor", "model", "memory", "alone", "nan", "nan i
 FAIL = {"processor", "model", "memory", "nan"}
 
 
-@given(st.lists(st.tuples(st.sampled_from(FAULTS), st.sampled_from(REFUSALS)), max_size=60), st.integers(1, 20))
+@given(st.lists(st.tuples(st.sampled_from(FAULTS), st.sampled_from(FAILURES)), max_size=60), st.integers(1, 20))
 def test_each_image_has_its_result_or_a_reason(faults: list[tuple[str, type[Exception]]], budget: int) -> None:
     """However many fail: the model is well, as the ordinary picture shows."""
     pictures = [Picture(number, *fault) for number, fault in enumerate(faults)]
@@ -294,5 +303,5 @@ def test_an_image_of_one_token_is_embedded_by_itself(model: Callable[[str], Path
     embedder = cie.load(str(model("mistral3")), device="cpu")
     for size in ((1, 1), (28, 28)):
         alone = embedder.encode(picture(*size), "color")
-        beside = embedder.encode([picture(*size), picture(112, 80)], "color")[0]
-        np.testing.assert_allclose(alone, beside, atol=1e-4 * np.abs(alone).max())
+        with_method = embedder.encode([picture(*size), picture(112, 80)], "color")[0]
+        np.testing.assert_allclose(alone, with_method, atol=1e-4 * np.abs(alone).max())

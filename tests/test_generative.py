@@ -19,13 +19,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.engine.generation import Sampling
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.conditions import prompt
 from conditional_image_embeddings.inputs.sources import find
-from conditional_image_embeddings.methods import beside
+from conditional_image_embeddings.methods import with_method
 from conditional_image_embeddings.methods.embedder import Embedder
 from conditional_image_embeddings.methods.generative import answer_text
 from conditional_image_embeddings.methods.request import Request
@@ -202,11 +202,11 @@ def test_beside_dior_it_is_the_same(lvlm: Path, sentence_t5: Path) -> None:
     options = {"image_max_size": 60, "device": "cpu"}
     dior = cie.load(str(lvlm), **options)
     alone = cie.load(str(lvlm), method="generative", text_encoder=str(sentence_t5), **options)
-    shared = beside(dior, "generative", text_encoder=str(sentence_t5))
+    shared = with_method(dior, "generative", text_encoder=str(sentence_t5))
     request = Request(conditions=("car color",))
     assert shared.settings(request, dataset="d") == alone.settings(request, dataset="d")
     np.testing.assert_array_equal(shared.encode(IMAGES, CONDITIONS), alone.encode(IMAGES, CONDITIONS))
-    assert beside(shared, "dior") is dior
+    assert with_method(shared, "dior") is dior
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_empty_answers_are_embedded_counted_and_stored(tmp_path: Path, sentence_
     generation.save_pretrained(directory)
     embedder = cie.load(str(directory), method="generative", text_encoder=str(sentence_t5), device="cpu")
     store = Store(tmp_path / "db")
-    report = embed(store, find([tmp_path / "photos"])[0], embedder, Request(conditions=("mood",)))
+    report = run_job(store, find([tmp_path / "photos"])[0], embedder, Request(conditions=("mood",)))
     (row,) = report.settings
     assert (row.embedded, row.empty_answers) == (2, 2)
     assert [words[0][0] for words in store.words(row.setting).values()] == ["", ""]

@@ -26,7 +26,7 @@ def test_fewer_tokens_in_the_highest_layer_give_the_same_vector(
     directory: Path, conditions: list[str], share: bool, layer: int, token: int
 ) -> None:
     model: Any = cie.load(str(directory), share=share)
-    assert model.lvlm.narrows
+    assert model.lvlm.prune_top_mlp
     seen: dict[int, list[int]] = {}
     for index, part in enumerate(model.lvlm.layers, 1):
         part.mlp.register_forward_hook(
@@ -42,7 +42,7 @@ def test_fewer_tokens_in_the_highest_layer_give_the_same_vector(
     assert max(seen) == top
     assert seen[top] == [len(IMAGES) * len(conditions)]
     assert sum(seen[top - 1]) > 10 * seen[top][0]
-    model.lvlm.narrows = False
+    model.lvlm.prune_top_mlp = False
     assert np.abs(found - encoded()).max() < 1e-5
     assert sum(seen[top]) > len(IMAGES) * len(conditions)
 
@@ -51,4 +51,4 @@ def test_a_feed_forward_network_that_mixes_tokens_sees_them_all(directory: Path,
     alone = Qwen2MLP.forward
     monkeypatch.setattr(Qwen2MLP, "forward", lambda self, x: alone(self, x + torch.roll(x, 1, dims=1)))
     model: Any = cie.load(str(directory), share=False)
-    assert not model.lvlm.narrows
+    assert not model.lvlm.prune_top_mlp

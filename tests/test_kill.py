@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from color_embedder import ColorEmbedder, draw
 
-from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
@@ -36,15 +36,15 @@ def job(folder: Path, db: Path, moment: str = "never", times: int = 0, top_words
 def finish(folder: Path, db: Path) -> None:
     """The same job to its end, and once more; the store must then be as after an undisturbed run."""
     store, source = Store(db), find([folder])[0]
-    first = embed(store, source, ColorEmbedder(), REQUEST)
+    first = run_job(store, source, ColorEmbedder(), REQUEST)
     assert [each.embedded + each.already_there for each in first.settings] == [IMAGES] * 4
     idle = ColorEmbedder()
-    again = embed(store, source, idle, REQUEST)
+    again = run_job(store, source, idle, REQUEST)
     assert [(each.embedded, each.already_there, each.failed) for each in again.settings] == [(0, IMAGES, 1)] * 4
     assert idle.images == 0
 
     undisturbed = Store(db.parent / "undisturbed")
-    embed(undisturbed, source, ColorEmbedder(), REQUEST)
+    run_job(undisturbed, source, ColorEmbedder(), REQUEST)
     assert store.settings() == undisturbed.settings()
     for setting in store.settings():
         ids, vectors = store.read(setting)
@@ -61,7 +61,7 @@ def test_killed_between_commits(folder: Path, tmp_path: Path) -> None:
     moments = [
         ("Store.add_images", 1),  # one commit is whole, the next not begun
         ("Store.add_vectors", 2),  # the images are in `images` and in two of four tables
-        ("ColorEmbedder.embed", 3),
+        ("ColorEmbedder.forward_batch", 3),
         ("Store.replace_failures", 0),  # all is embedded
     ]
     for moment in moments:
@@ -73,9 +73,14 @@ def test_killed_between_commits(folder: Path, tmp_path: Path) -> None:
 
 def test_killed_while_words_are_added(folder: Path, tmp_path: Path) -> None:
     store, source = Store(tmp_path / "db"), find([folder])[0]
-    embed(store, source, ColorEmbedder(), REQUEST)
+    run_job(store, source, ColorEmbedder(), REQUEST)
     before = {setting.name: store.read(setting) for setting in store.settings()}
-    for moment in [("Store.add_words", 1), ("Store.add_words", 4), ("ColorEmbedder.embed", 2), ("Store.compact", 0)]:
+    for moment in [
+        ("Store.add_words", 1),
+        ("Store.add_words", 4),
+        ("ColorEmbedder.forward_batch", 2),
+        ("Store.compact", 0),
+    ]:
         process = job(folder, tmp_path / "db", *moment, top_words=5)
         process.communicate(timeout=60)
         assert process.returncode == -9, moment
@@ -84,12 +89,12 @@ def test_killed_while_words_are_added(folder: Path, tmp_path: Path) -> None:
             assert ids == before[setting.name][0]
             np.testing.assert_array_equal(vectors, before[setting.name][1])
     idle = ColorEmbedder()
-    report = embed(store, source, idle, replace(REQUEST, top_words=5))
+    report = run_job(store, source, idle, replace(REQUEST, top_words=5))
     assert [(each.already_there, each.words_added, each.failed) for each in report.settings] == [(IMAGES, 0, 1)] * 4
     assert idle.images == 0
 
     undisturbed = Store(tmp_path / "undisturbed")
-    embed(undisturbed, source, ColorEmbedder(), replace(REQUEST, top_words=5))
+    run_job(undisturbed, source, ColorEmbedder(), replace(REQUEST, top_words=5))
     for setting in store.settings():
         assert store.words(setting) == undisturbed.words(setting)
 

@@ -17,7 +17,7 @@ from tiny_models import save as save_lvlm
 from tiny_models import tokenizer
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find
@@ -81,7 +81,7 @@ def test_the_papers_pixels_with_every_method(model: str, options: dict[str, str]
     assert "image_reading" not in ours[0].extra
     assert papers == [replace(each, extra={**each.extra, "image_reading": "reference"}) for each in ours]
     (source,) = find([tmp_path / "photos"])
-    report = embed(Store(tmp_path / "db"), source, reference, request)
+    report = run_job(Store(tmp_path / "db"), source, reference, request)
     stored = Store(tmp_path / "db").read(report.settings[0].setting)[1]
     if reference.method != "clay":  # whose map is made for the collection that is stored
         np.testing.assert_allclose(stored[0], seen[1][0], atol=2e-6)

@@ -10,12 +10,12 @@ from color_embedder import draw
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import JobReport, embed
+from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ConditionError, ModelError
 from conditional_image_embeddings.inputs import aspect_texts
 from conditional_image_embeddings.inputs.sources import find
-from conditional_image_embeddings.methods import beside
+from conditional_image_embeddings.methods import with_method
 from conditional_image_embeddings.methods.clip import CLIP
 from conditional_image_embeddings.methods.projected import Projected
 from conditional_image_embeddings.methods.projections import clay, indirect
@@ -43,7 +43,7 @@ def load(model: str, method: str, **options: object) -> Any:
 
 
 def run(store: Store, folder: Path, embedder: Projected, conditions: tuple[str, ...] = CONDITIONS) -> JobReport:
-    return embed(store, find([folder])[0], embedder, Request(conditions=conditions))
+    return run_job(store, find([folder])[0], embedder, Request(conditions=conditions))
 
 
 def expected(model: str, method: str, images: list[Image.Image], condition: str) -> np.ndarray:
@@ -147,14 +147,14 @@ def test_conditions_together_are_stored_as_one_setting(model: str, folder: Path)
     together = Request(conditions=CONDITIONS, together=True)
     images = [Image.open(path) for path in sorted(folder.iterdir())]
     embedder = load(model, "clay", **options)
-    (report,) = embed(store, find([folder])[0], embedder, together).settings
+    (report,) = run_job(store, find([folder])[0], embedder, together).settings
     assert (report.embedded, report.setting.condition) == (9, "car color + mood")
     assert report.setting.extra["together"] == list(CONDITIONS)
     vectors = store.read(report.setting)[1]
     np.testing.assert_allclose(vectors, embedder.encode_together(images, CONDITIONS), atol=1e-5)
     streamed = dict(embedder.stream(enumerate(images), together))
     np.testing.assert_allclose(vectors, [streamed[index].vectors.squeeze() for index in range(9)], atol=1e-5)
-    (again,) = embed(store, find([folder])[0], load(model, "clay", **options), together).settings
+    (again,) = run_job(store, find([folder])[0], load(model, "clay", **options), together).settings
     assert (again.embedded, again.already_there) == (0, 9)
     texts = embedder.embed_text(["happy"], together)
     alone = embedder.embed_text(["happy"], Request(conditions=CONDITIONS))[0, :, 0, 0, 0]
@@ -192,15 +192,15 @@ def test_beside_clip_it_is_the_same(method: str, model: str) -> None:
     images = [Image.new("RGB", (80, 40), color) for color in ("red", "blue", "white")]
     clip = cie.load(model, device="cpu", image_max_size=30)
     alone = load(model, method, image_max_size=30)
-    shared = beside(clip, method, words=WORDS, components=6)
+    shared = with_method(clip, method, words=WORDS, components=6)
     for each in (alone, shared):
         each.fit(images)  # type: ignore[attr-defined]
     request = Request(conditions=CONDITIONS)
     assert shared.settings(request, dataset="d") == alone.settings(request, dataset="d")
     np.testing.assert_array_equal(shared.encode(images, CONDITIONS), alone.encode(images, CONDITIONS))
-    assert beside(shared, "clip") is clip
+    assert with_method(shared, "clip") is clip
     with pytest.raises(ModelError, match="cannot use"):
-        beside(clip, "dior")
+        with_method(clip, "dior")
     with pytest.raises(TypeError, match="unknown option reader"):
         cie.load(model, method=method, reader=clip)
 

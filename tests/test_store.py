@@ -8,7 +8,7 @@ import lancedb
 import numpy as np
 import pytest
 
-from conditional_image_embeddings.collection.store import METADATA_KEY, ImageRecord, Place, Store
+from conditional_image_embeddings.collection.store import METADATA_KEY, FileStat, ImageRecord, Store
 from conditional_image_embeddings.errors import StoreError
 from conditional_image_embeddings.methods.settings import Setting
 
@@ -19,7 +19,7 @@ def setting(**changes: object) -> Setting:
 
 def record(image_id: str, path: str | None = None) -> ImageRecord:
     return ImageRecord(
-        image_id=image_id, width=4, height=3, content_hash="0", place=Place(path, 1, 2), thumbnail=image_id.encode()
+        image_id=image_id, width=4, height=3, content_hash="0", place=FileStat(path, 1, 2), thumbnail=image_id.encode()
     )
 
 

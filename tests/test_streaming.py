@@ -24,7 +24,7 @@ class Recorder:
     def cost(self, prepared: int) -> int:
         return prepared
 
-    def embed(self, batch: Sequence[int], request: Any) -> list[int]:
+    def forward_batch(self, batch: Sequence[int], request: Any) -> list[int]:
         self.batches.append(list(batch))
         return [-cost for cost in batch]
 
@@ -75,17 +75,17 @@ def test_the_model_starts_with_the_first_batch_and_is_given_full_ones() -> None:
 
 def test_batches_that_do_not_fit_the_memory_are_halved_from_then_on() -> None:
     stage = Recorder(budget=64)
-    fits = stage.embed
+    fits = stage.forward_batch
     failures = 0
 
-    def embed(batch: Sequence[int], request: Any) -> list[int]:
+    def forward_batch(batch: Sequence[int], request: Any) -> list[int]:
         nonlocal failures
         if len(batch) > 5:
             failures += 1
             raise torch.OutOfMemoryError("64 GiB are not enough")
         return fits(batch, request)
 
-    stage.embed = embed  # type: ignore[method-assign]
+    stage.forward_batch = forward_batch  # type: ignore[method-assign]
     found = run(stage, [4] * 100, workers=2)
     assert found == dict.fromkeys(range(100), -4)
     assert (failures, stage.budget) == (2, 16), "two halvings, not one again for each batch"

@@ -12,11 +12,11 @@ prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size
 
 @given(prompts)
 def test_every_prompt_is_a_path_and_every_start_is_there_once(tails: list[list[int]]) -> None:
-    tree = Tree.grown([torch.tensor([*TRUNK, *tail]) for tail in tails], len(TRUNK))
+    tree = Tree.build([torch.tensor([*TRUNK, *tail]) for tail in tails], len(TRUNK))
     row = tree.row([torch.tensor([*TRUNK, *tail]) for tail in tails])
     assert len(row) == len(tree) == len({tuple(tail[:end]) for tail in tails for end in range(1, len(tail) + 1)})
-    sees = tree.sees()
+    attention_mask = tree.attention_mask()
     for path, tail in zip(tree.paths, tails, strict=True):
         assert row[path].tolist() == tail
         for index, place in enumerate(path):
-            assert sees[place].nonzero().flatten().tolist() == sorted(path[: index + 1])
+            assert attention_mask[place].nonzero().flatten().tolist() == sorted(path[: index + 1])

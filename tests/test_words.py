@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.embedding_job import embed
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.engine import words
 from conditional_image_embeddings.engine.first_word import MAX_BEFORE, MAX_CHARACTERS, first_word, folded
@@ -248,7 +248,7 @@ def test_a_model_that_tells_no_words_embeds_without(
         patch.setattr(words, "following", broken)
         silent = cie.load(str(directory), device="cpu")
         for _ in range(2):
-            done = embed(store, source, silent, request, batch_size=1)
+            done = run_job(store, source, silent, request, batch_size=1)
             assert not done.failures
         assert [(each.embedded, each.already_there, each.words_added) for each in done.settings] == [(0, 3, 0)] * 2
         (said,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
@@ -261,7 +261,7 @@ def test_a_model_that_tells_no_words_embeds_without(
         assert set(store.words(each.setting).values()) == {None}
         expected = silent.encode([photos / name for name in ids], each.setting.condition)
         np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    fixed = embed(store, source, cie.load(str(directory), device="cpu"), request)
+    fixed = run_job(store, source, cie.load(str(directory), device="cpu"), request)
     assert [(each.embedded, each.already_there, each.words_added) for each in fixed.settings] == [(0, 3, 3)] * 2
     assert all(len(told) == 2 for each in fixed.settings for told in store.words(each.setting).values())
 

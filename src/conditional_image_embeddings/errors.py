@@ -53,7 +53,7 @@ class ReproductionError(CieError):
     """Something that a reproduction needs and that is not there, found out before it begins."""
 
 
-def some(items: Sequence[object], shown: int = 5) -> str:
+def preview(items: Sequence[object], shown: int = 5) -> str:
     """The first few items and how many more there are: enough to see the pattern, few enough for one line."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
     return ", ".join(map(str, items[:shown])) + more

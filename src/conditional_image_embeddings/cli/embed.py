@@ -92,7 +92,7 @@ LAYER_POOLINGS = ("mean", "concat")
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
-@click.option("--no-share", is_flag=True, help="One plain pass a condition, to compare: the vectors are the same.")
+@click.option("--no-share", is_flag=True, help="One separate pass a condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
 @click.option(
     "--thinking",
@@ -148,17 +148,17 @@ def embed(
     \b
     Example:  cie embed photos/ -c "car color" -c "car model" -m builtin
     """
-    from ..collection.embedding_job import embed as embed_source
-    from ..collection.lazy_embedder import remembered
+    from ..collection.embedding_job import run_job
+    from ..collection.lazy_embedder import from_store
     from ..collection.store import Store
     from ..inputs import sources as image_sources
     from ..methods import load
     from ..methods.request import Request
 
     if model is None and method != "pixels":
-        from ..models.suggestion import no_model_given
+        from ..models.suggestion import suggest_models
 
-        raise click.UsageError(no_model_given())
+        raise click.UsageError(suggest_models())
     if together and (method != "clay" or len(conditions) < 2 or no_condition):
         raise click.UsageError("--together takes --method clay, two conditions (-c) or more, and no --no-condition")
     request = Request(
@@ -183,10 +183,10 @@ def embed(
         given["words"] = _words(word_lists, conditions)
     store = Store(db)
     loaded = cache(lambda: load(model or "pixels", method=method, **given))
-    known = remembered(store, model, method, request, given, loaded) if model else None
+    known = from_store(store, model, method, request, given, loaded) if model else None
     embedder = known or loaded()
     finish(
-        [embed_source(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
+        [run_job(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
         as_json,
     )
 

@@ -86,10 +86,10 @@ def reproduce(
         )
     chosen = _listed(methods)
     if not models and chosen != ["pixels"]:
-        from ..models.suggestion import no_model_given
+        from ..models.suggestion import suggest_models
 
         raise click.UsageError(
-            f"{no_model_given()}; CLIP, InDiReCT and CLAY need a dual encoder beside it, such as builtin-clip or "
+            f"{suggest_models()}; CLIP, InDiReCT and CLAY need a dual encoder beside it, such as builtin-clip or "
             "openai/clip-vit-large-patch14"
         )
     wanted = Reproduction(

@@ -57,9 +57,9 @@ def sweep(
     from ..methods.request import Request
 
     if model is None:
-        from ..models.suggestion import no_model_given
+        from ..models.suggestion import suggest_models
 
-        raise click.UsageError(no_model_given())
+        raise click.UsageError(suggest_models())
     benchmark = datasets.get(dataset, datasets_dir)
     embedder = load(model)
     if not embedder.has_hidden_states:

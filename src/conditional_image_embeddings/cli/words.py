@@ -22,9 +22,9 @@ def words(db: str, condition: str, pattern: str, images: int, as_json: bool) -> 
     Example:  cie words ./embeddings -c "car color"
     """
     from ..collection.store import Store
-    from ..collection.words import histogram, told
+    from ..collection.words import histogram, words_by_image
 
-    rows = told(Store(db, create=False), condition, pattern)
+    rows = words_by_image(Store(db, create=False), condition, pattern)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return

@@ -26,12 +26,12 @@ from tqdm.auto import tqdm
 from ..datasets.benchmark import Benchmark
 from ..errors import ImageError
 from ..inputs.images import image_name, read_image, stored_size, thumbnail
-from ..inputs.sources import ImageSource, listing, select, text
+from ..inputs.sources import ImageSource, listing, path_to_text, select
 from ..methods.embedder import Embedder
-from ..methods.request import Embedded, Request, Words
+from ..methods.request import Embedded, Request, WordScores
 from ..methods.settings import Setting
-from .lazy_embedder import Remembered
-from .store import ImageRecord, Place, Store
+from .lazy_embedder import LazyEmbedder
+from .store import FileStat, ImageRecord, Store
 
 if TYPE_CHECKING:
     from ..methods.projected import Projected
@@ -71,10 +71,10 @@ class JobReport:
     seconds: float
 
 
-def embed(
+def run_job(
     store: Store,
     source: ImageSource,
-    embedder: Embedder | Remembered,
+    embedder: Embedder | LazyEmbedder,
     request: Request,
     *,
     batch_size: int | None = None,
@@ -103,8 +103,8 @@ def embed(
     """
     started = time.perf_counter()
     request = request.distinct()
-    if not isinstance(embedder, Remembered) and embedder.base is not None:
-        of_base = embed(
+    if not isinstance(embedder, LazyEmbedder) and embedder.base is not None:
+        of_base = run_job(
             store, source, embedder.base, Request(),
             batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar,
         )  # fmt: skip
@@ -167,7 +167,7 @@ class _Job:
         store: Store,
         source: ImageSource,
         where: str | None,
-        embedder: Embedder | Remembered,
+        embedder: Embedder | LazyEmbedder,
         request: Request,
         settings: list[Setting],
     ) -> None:
@@ -196,10 +196,10 @@ class _Job:
             and (place := _place(path)) is not None
             and hash(place) != places[index]
         )
-        while some := list(islice(suspects, CHECKED_TOGETHER)):
-            stored = self.store.content_hashes(self.source.dataset, self.where, [image_id for image_id, _, _ in some])
-            same = {image_id: place for image_id, path, place in some if _hash_of(path) == stored.get(image_id)}
-            changed = [image_id for image_id, _, _ in some if image_id not in same]
+        while part := list(islice(suspects, CHECKED_TOGETHER)):
+            stored = self.store.content_hashes(self.source.dataset, self.where, [image_id for image_id, _, _ in part])
+            same = {image_id: place for image_id, path, place in part if _hash_of(path) == stored.get(image_id)}
+            changed = [image_id for image_id, _, _ in part if image_id not in same]
             if same:
                 self.store.move_images(self.source.dataset, self.where, same)
             if changed:
@@ -321,7 +321,7 @@ class _Rows:
     def _clear(self) -> None:
         self._records: list[ImageRecord] = []
         self._vectors: list[NDArray[np.float32]] = []
-        self._words: list[list[list[Words]] | None] = []
+        self._words: list[list[list[WordScores]] | None] = []
         self._bytes = 0
         self._since = time.monotonic()
 
@@ -346,7 +346,7 @@ class _Reader:
             width=width,
             height=height,
             content_hash=(None if path is None else _hash_of(path)) or _hash_of_value(given, image),
-            place=place or Place(),
+            place=place or FileStat(),
             thumbnail=thumbnail(image),
         )
         return image
@@ -360,12 +360,12 @@ def _upright_size(given: Any, image: Image.Image) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def _place(path: Path) -> Place | None:
+def _place(path: Path) -> FileStat | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return Place(text(path.absolute()), status.st_size, status.st_mtime_ns)
+    return FileStat(path_to_text(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
 def _hash_of(path: Path) -> str | None:

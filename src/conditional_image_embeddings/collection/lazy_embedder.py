@@ -25,14 +25,14 @@ Axes = tuple[str | None, str | None, int | None, int | str | None]  # condition,
 IRRELEVANT = {"share", "device", "dtype", "positions", "image_max_size"}  # to a setting, or compared with it here
 
 
-def remembered(
+def from_store(
     store: "Store",
     model: str,
     method: str | None,
     request: Request,
     options: Mapping[str, Any],
     load: Callable[[], Embedder],
-) -> "Remembered | None":
+) -> "LazyEmbedder | None":
     """The embedder that made settings of this store with this local model under this request, if there is one.
 
     None wherever only loading can tell: a model on the hub (whose commit may have moved), a machine with a GPU and no
@@ -65,7 +65,7 @@ def remembered(
                 known[setting.condition, setting.prompt_type, setting.token, setting.layer] = setting
     if not all(axes in known for axes in _axes(request)):
         return None
-    return Remembered(known, load)
+    return LazyEmbedder(known, load)
 
 
 def _axes(request: Request) -> Iterator[Axes]:
@@ -77,7 +77,7 @@ def _has_gpu() -> bool:
     return sys.platform == "darwin" or any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()
 
 
-class Remembered:
+class LazyEmbedder:
     """Stands in for an embedder in a job, until an image has to be embedded."""
 
     image_reading = "upright"  # another is in `extra`

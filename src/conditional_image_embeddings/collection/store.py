@@ -48,7 +48,7 @@ FAILURES = pa.schema([*(IMAGES.field(name) for name in ("dataset", "source", "im
 
 
 @dataclass(frozen=True)
-class Place:
+class FileStat:
     """Where an image was found: its file, the file's size in bytes, its modification time in nanoseconds."""
 
     path: str | None = None
@@ -64,7 +64,7 @@ class ImageRecord:
     width: int
     height: int
     content_hash: str
-    place: Place
+    place: FileStat
     thumbnail: bytes
 
 
@@ -223,7 +223,7 @@ class Store:
         return np.sort(np.concatenate([np.empty(0, np.int64), *hashes]))
 
     def places(self, dataset: str, source: str | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """`hash` of the id of each image in `images`, sorted, and `hash` of its `Place`; for this process only."""
+        """`hash` of the id of each image in `images`, sorted, and `hash` of its `FileStat`; for this process only."""
         table = self._open("images")
         if table is None:
             return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -232,7 +232,7 @@ class Store:
         with self._explained("read", "images"):
             for batch in _scan(table, columns, where=_of(dataset, source)):
                 rows = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
-                hashed = [(hash(image_id), hash(Place(*place))) for image_id, *place in rows]
+                hashed = [(hash(image_id), hash(FileStat(*place))) for image_id, *place in rows]
                 pairs.append(np.array(hashed, np.int64).reshape(-1, 2))
         both = np.concatenate(pairs)
         both = both[np.argsort(both[:, 0])]
@@ -250,7 +250,7 @@ class Store:
             rows = [{**vars(record), **vars(record.place)} for record in records]
             table.add(_owned(dataset, source, rows, IMAGES))
 
-    def move_images(self, dataset: str, source: str | None, places: Mapping[str, Place]) -> None:
+    def move_images(self, dataset: str, source: str | None, places: Mapping[str, FileStat]) -> None:
         """Note for images that `images` has already where they are now."""
         schema = pa.schema([field for field in IMAGES if field.name in MOVED])
         rows = [{"image_id": image_id, **vars(place)} for image_id, place in places.items()]

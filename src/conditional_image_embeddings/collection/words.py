@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StoreError, some
+from ..errors import StoreError, preview
 from ..inputs.conditions import checked_condition
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ EMPTY = "(nothing)"
 logger = logging.getLogger(__name__)
 
 
-def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict[str, Any]]:
+def words_by_image(store: "Store", condition: str | None, pattern: str = "*") -> list[dict[str, Any]]:
     """The words of each image under a condition, of the one setting that has any.
 
     Args:
@@ -38,9 +38,9 @@ def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict
     if not settings:
         there = sorted({each.condition or "(none)" for each in store.settings(pattern)})
         if not there and pattern != "*":
-            every = some([each.name for each in store.settings()])
+            every = preview([each.name for each in store.settings()])
             raise StoreError(f"no setting of {store.uri} matches {pattern!r}; there are: {every}")
-        raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {some(there, 20)}")
+        raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {preview(there, 20)}")
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     names: dict[tuple[Any, ...], str] = {}
     without: dict[str, int] = {}  # by setting: images whose words can still be stored
@@ -68,7 +68,7 @@ def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict
         raise StoreError(f"no words are stored under {name!r}: {how}")
     if len(found) > 1:
         raise StoreError(
-            f"several settings tell words under {name!r}; choose with --setting: {some(list(names.values()))}"
+            f"several settings tell words under {name!r}; choose with --setting: {preview(list(names.values()))}"
         )
     ((key, rows),) = found.items()
     if names[key] in without:
@@ -78,7 +78,7 @@ def told(store: "Store", condition: str | None, pattern: str = "*") -> list[dict
 
 
 def _command(names: Iterable[str]) -> str:
-    return f"run the `cie embed` that made {some(list(names), 3)} again, with --top-words 5 (its vectors stay)"
+    return f"run the `cie embed` that made {preview(list(names), 3)} again, with --top-words 5 (its vectors stay)"
 
 
 def histogram(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:

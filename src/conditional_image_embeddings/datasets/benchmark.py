@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import DatasetError, some
+from ..errors import DatasetError, preview
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Description:
         images: How many test images a complete copy has.
         where: Where the files come from, in one sentence for a person.
         terms: What one may do with them, as far as their authors say.
-        beyond_paper: Those of `aspects` that the paper does not score.
+        extra_aspects: Those of `aspects` that the paper does not score.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Description:
     images: int
     where: str
     terms: str
-    beyond_paper: tuple[Aspect, ...] = ()
+    extra_aspects: tuple[Aspect, ...] = ()
 
     @property
-    def of_paper(self) -> tuple[Aspect, ...]:
+    def paper_aspects(self) -> tuple[Aspect, ...]:
         """The aspects that the paper scores."""
-        return tuple(aspect for aspect in self.aspects if aspect not in self.beyond_paper)
+        return tuple(aspect for aspect in self.aspects if aspect not in self.extra_aspects)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Benchmark:
 Key = TypeVar("Key", str, int)
 
 
-def joined(
+def join_labels(
     name: str,
     root: Path,
     labels: Mapping[Key, Mapping[Aspect, str]],
@@ -128,8 +128,8 @@ def joined(
     missing: list[Key] = sorted(labels.keys() - images.keys())
     extra: list[Key] = sorted(images.keys() - labels.keys())
     says = [
-        *([f"{len(missing):,} of {len(labels):,} {noun} have no image: {some(missing)}"] if missing else []),
-        *([f"{len(extra):,} {noun} have no label here: {some(extra)}"] if extra else []),
+        *([f"{len(missing):,} of {len(labels):,} {noun} have no image: {preview(missing)}"] if missing else []),
+        *([f"{len(extra):,} {noun} have no label here: {preview(extra)}"] if extra else []),
     ]
     # In the annotation's order, as the paper's code scores its rows: k-means, and so AMI and NMI, depend on it.
     kept = [key for key in labels if key in images]
@@ -167,6 +167,6 @@ def unlabelled(known: Description, candidates: Iterable[tuple[Path, Iterable[Pat
                 name=known.name,
                 root=str(root.resolve()),
                 images=ids,
-                labels={aspect: {} for aspect in known.of_paper},
+                labels={aspect: {} for aspect in known.paper_aspects},
             )
     return None

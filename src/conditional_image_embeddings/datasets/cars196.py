@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, some
+from ..errors import DatasetError, preview
 from . import car_classes
-from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .files import absent, by_name, images, places
 
 NAME = "cars196"
@@ -62,7 +62,7 @@ def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool 
         if not labels:
             raise DatasetError(f"{annotation} has no image of the classes 99-196, which are the test half; {remedy}")
         test = {name: path for name, path in files.items() if name in labels or name not in classes}
-        return joined(
+        return join_labels(
             NAME,
             place,
             labels,
@@ -142,7 +142,7 @@ def _classes(content: Mapping[str, Any], table: Path, names: list[str], file_fie
     annotations = _of(content, "annotations", table)
     fields = annotations.dtype.names or ()
     if lacking := [field for field in (file_field, "class") if field not in fields]:
-        raise DatasetError(f"{table}: its annotations have no {some(lacking)}, but {some(fields) or 'nothing'}")
+        raise DatasetError(f"{table}: its annotations have no {preview(lacking)}, but {preview(fields) or 'nothing'}")
     for row, annotation in enumerate(annotations, 1):
         name = f"{prefix}{str(annotation[file_field]).rpartition('/')[2]}"
         number = int(annotation["class"])

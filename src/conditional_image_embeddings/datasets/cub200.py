@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .files import absent, by_name, images, lines, places
 
 NAME = "cub200"
@@ -77,7 +77,7 @@ def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool 
                 files = {name: path for name, path in files.items() if name in labels}
         else:
             continue
-        return joined(
+        return join_labels(
             NAME,
             place,
             labels,

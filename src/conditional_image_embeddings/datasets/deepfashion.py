@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .files import absent, images, is_whole, lines, places, table, table_of
 
 NAME = "deepfashion"
@@ -48,7 +48,7 @@ def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool 
             labels, annotation = _flat(found), found
         else:
             continue
-        return joined(
+        return join_labels(
             NAME,
             place,
             labels,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import DatasetError, some
+from ..errors import DatasetError, preview
 from ..inputs.images import suffixes
 from ..inputs.selection import is_cache
 
@@ -38,12 +38,12 @@ def absent(name: str, directory: Path, wanted: str, remedy: str) -> DatasetError
     home = next(places(name, directory, named=True), directory / name)
     waiting = [path.name for path in sorted(home.glob("*")) if path.name.lower().endswith(ARCHIVES)]
     if alone := images(home) if home.is_dir() else []:
-        there = f" and {some(waiting)}, not unpacked" if waiting else ""
+        there = f" and {preview(waiting)}, not unpacked" if waiting else ""
         return DatasetError(
             f"{name}: {len(alone):,} images are in {home}{there}, but nothing that labels them (looked for {wanted}); "
             f"how to get it: cie datasets download {name} {home.parent}"
         )
-    there = f", only {some(waiting)}, not unpacked" if waiting else ""
+    there = f", only {preview(waiting)}, not unpacked" if waiting else ""
     return DatasetError(f"{name}: nothing of it is in {directory / name}{there} (looked for {wanted}); {remedy}")
 
 
@@ -142,7 +142,7 @@ def table(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, 
     try:
         header = [name.strip() for name in next(reader, [])]
         if lacking := [column for column in columns if column not in header]:
-            raise DatasetError(f"{path} has no column {some(lacking)}; it has {some(header) or 'none'}")
+            raise DatasetError(f"{path} has no column {preview(lacking)}; it has {preview(header) or 'none'}")
         for values in reader:
             if not any(values):
                 continue
@@ -186,5 +186,7 @@ def _table_in(folder: Path, columns: Sequence[str]) -> Path | None:
             if set(columns) <= {name.strip().strip('"') for name in header}:
                 found.append(path)
     if len(found) > 1:
-        raise DatasetError(f"{folder} has several tables of labels: {some([path.name for path in found])}; leave one")
+        raise DatasetError(
+            f"{folder} has several tables of labels: {preview([path.name for path in found])}; leave one"
+        )
     return found[0] if found else None

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ..errors import DatasetError, some
+from ..errors import DatasetError, preview
 from ..inputs.sources import ID_COLUMNS
-from .benchmark import Aspect, Benchmark, joined
+from .benchmark import Aspect, Benchmark, join_labels
 from .files import images, is_unnamed, is_whole, table
 
 NONE = Aspect("none", None)  # labels that no condition asks for
@@ -35,13 +35,15 @@ def from_folders(directory: Path | str, aspect: Aspect | str, *, name: str | Non
     root = _directory(directory)
     files = {path.relative_to(root).as_posix(): path for path in images(root)}
     if loose := [image_id for image_id, path in files.items() if path.parent == root]:
-        raise DatasetError(f"{root}: {len(loose):,} images are in no class's folder: {some(loose)}; move them into one")
+        raise DatasetError(
+            f"{root}: {len(loose):,} images are in no class's folder: {preview(loose)}; move them into one"
+        )
     classes = {image_id: path.parent.name for image_id, path in files.items()}
     if len(set(classes.values())) < 2:
         raise DatasetError(f"{root}: expected images in the folders of at least 2 classes, as in {root}/cat/1.jpg")
     aspect = _aspect(aspect)
     labels = {image_id: {aspect: label} for image_id, label in classes.items()}
-    return joined(name or root.resolve().name, root, labels, files, annotation=root, remedy="")
+    return join_labels(name or root.resolve().name, root, labels, files, annotation=root, remedy="")
 
 
 def from_table(
@@ -82,7 +84,7 @@ def from_table(
     if not chosen:
         raise DatasetError(f"{path} has no column of labels, only {id_column}; add one an aspect")
     if lacking := [aspect.name for aspect in chosen if _words(aspect.name) not in wanted]:
-        raise DatasetError(f"{path} has no column {some(lacking)}; it has {some(list(wanted))}")
+        raise DatasetError(f"{path} has no column {preview(lacking)}; it has {preview(list(wanted))}")
     labels: dict[str, dict[Aspect, str]] = {}
     for line, row in rows:
         given = row[id_column].removeprefix("./")
@@ -92,8 +94,8 @@ def from_table(
             raise DatasetError(f"{path}, line {line}: {what}")
         labels[image_id] = {aspect: row[wanted[_words(aspect.name)]] for aspect in chosen}
         if empty := [aspect.name for aspect, label in labels[image_id].items() if not label]:
-            raise DatasetError(f"{path}, line {line}: {some(empty)} is empty; fill it in")
-    return joined(
+            raise DatasetError(f"{path}, line {line}: {preview(empty)} is empty; fill it in")
+    return join_labels(
         name or root.resolve().name,
         root,
         labels,
@@ -136,7 +138,7 @@ def from_list(name: str, info_directory: Path | str, *, allow_missing: bool = Fa
             raise DatasetError(f"{path}, image {number}: {image_id} is there twice; get the file again")
         labels[str(parts)] = {UNIVERSAL[name]: str(row["class_id"])}
     files = {image_id: root / image_id for image_id in labels if is_whole(root / image_id)}
-    return joined(
+    return join_labels(
         name, root, labels, files, annotation=path, remedy=f"put them into {root}", allow_missing=allow_missing
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .files import absent, images, lines, places, table, table_of
 
 NAME = "movie_posters"
@@ -55,7 +55,7 @@ def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool 
         labels: dict[str, dict[Aspect, str]] = {}
         for where, film in films:
             labels.setdefault(_id(film, where), {aspect: _first(film.get(c)) for aspect, c in COLUMNS.items()})
-        return joined(
+        return join_labels(
             NAME,
             place,
             labels,

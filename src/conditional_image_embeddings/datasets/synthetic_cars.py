@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DatasetError
-from .benchmark import Aspect, Benchmark, Description, joined, unlabelled
+from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .car_colors import colour_name
 from .car_renderer import render, sample_scene
 from .files import absent, images, is_unnamed, places, table, table_of
@@ -43,7 +43,7 @@ _COLUMNS = [column for aspect in _ORIGINAL for column in _LABELS[aspect][0]]
 DESCRIPTION = Description(
     name=NAME,
     aspects=tuple(_LABELS),
-    beyond_paper=_ADDED,
+    extra_aspects=_ADDED,
     images=len(TEST_FRAMES),
     where="rendered in seconds by `cie datasets make synthetic-cars`; the original of Kobs et al. (ICCV 2021), whose "
     "link is gone, is read too",
@@ -61,7 +61,7 @@ def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool 
     for place in places(NAME, directory):
         own = place / "cars.csv"
         if annotation := own if own.is_file() else table_of(NAME, place, _COLUMNS):
-            return joined(
+            return join_labels(
                 NAME,
                 place,
                 _labels(annotation),

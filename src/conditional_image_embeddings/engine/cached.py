@@ -13,12 +13,12 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .batches import image_inputs, on_device, position_ids, spans_cache, token_inputs
-from .hidden_states import EnoughError, at, captured, run
+from .hidden_states import StopForward, at, captured, run
 from .loading import LVLM
 from .prompts import Inputs, Prepared
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+def hidden_states(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
     """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, what they share computed once."""
     ends = [prefix_end(prepared, tokens) for prepared in batch]
     cache, seen = prefix_pass(lvlm, batch, ends, max(layers))
@@ -51,7 +51,7 @@ class _PrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is untyp
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
         states = super().update(key_states, value_states, layer_idx, *args, **kwargs)
         if layer_idx == self.last:
-            raise EnoughError
+            raise StopForward
         return states
 
 

@@ -1,4 +1,4 @@
-"""Whether a way of running the model gives the states of plain passes: up to rounding, and no further.
+"""Whether a way of running the model gives the states of separate passes: up to rounding, and no further.
 
 In float32 the judge is the largest difference; cosines hide wrong masks. In half precision rounding itself is large
 and grows with depth, so that a wrong mask can hide in it: there states must also lie no further from the plain ones
@@ -13,27 +13,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from . import separate as plain
+from . import separate
 from .loading import LVLM
 from .prompts import Prepared
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 8e-2}  # of the largest value of a hidden state
-LAW = math.sqrt(2 * (1 - 0.9999))  # the distance of unit vectors whose cosine is .9999
-ROUNDINGS = 3  # as far apart as this many times what other shapes alone change
-BEHIND = 13  # tokens put behind a prompt: enough to change the shapes of every product
+MIN_COSINE = math.sqrt(2 * (1 - 0.9999))  # the distance of unit vectors whose cosine is .9999
+NOISE_FACTOR = 3  # as far apart as this many times what other shapes alone change
+EXTRA_TOKENS = 13  # tokens put behind a prompt: enough to change the shapes of every product
 
 # A family whose code does not take a mask, a cache or positions from outside refuses in ways of its own.
-REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError)
+UNSUPPORTED_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Agreement:
+class EquivalenceCheck:
     """What a way of running the model must agree with.
 
     Attributes:
-        reference: Hidden states (images, K, 1, layers, d) of one plain pass an image and prompt.
+        reference: Hidden states (images, K, 1, layers, d) of one separate pass an image and prompt.
         tolerance: The largest difference allowed, relative to the largest value.
         distance: The largest relative distance |a - b| / |b| of two states allowed.
     """
@@ -43,20 +43,23 @@ class Agreement:
     distance: float
 
     @classmethod
-    def with_plain_passes(cls, lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int]) -> "Agreement":
+    def with_separate_passes(
+        cls, lvlm: LVLM, probe_inputs: Sequence[Prepared], layers: Sequence[int]
+    ) -> "EquivalenceCheck":
         """Plain passes of these images and prompts; in half precision also with tokens behind, which nobody sees."""
-        reference = plain.embed_one_by_one(lvlm, judges, layers, [-1])
+        reference = separate.hidden_states_one_by_one(lvlm, probe_inputs, layers, [-1])
         distance = math.inf
         if lvlm.dtype != torch.float32:
-            longer = [_lengthened(single) for prepared in judges for single in prepared.singles()]
+            longer = [_lengthened(single) for prepared in probe_inputs for single in prepared.singles()]
             states = [
-                plain.embed(lvlm, [single], layers, [-1 - BEHIND]).reshape(reference.shape[3:]) for single in longer
+                separate.hidden_states(lvlm, [single], layers, [-1 - EXTRA_TOKENS]).reshape(reference.shape[3:])
+                for single in longer
             ]
             seen = _distance(torch.stack(states).reshape(reference.shape), reference)
-            distance = max(LAW, ROUNDINGS * seen)
+            distance = max(MIN_COSINE, NOISE_FACTOR * seen)
         return cls(reference, TOLERANCE[lvlm.dtype], distance)
 
-    def of_layer(self, index: int) -> "Agreement":
+    def of_layer(self, index: int) -> "EquivalenceCheck":
         """The first image's first prompt alone, behind one layer."""
         return replace(self, reference=self.reference[:1, :1, :, index : index + 1])
 
@@ -67,7 +70,7 @@ class Agreement:
         """
         try:
             states = run()
-        except REFUSALS as error:
+        except UNSUPPORTED_ERRORS as error:
             logger.info("does not run so: %s", error)
             return math.inf
         if _distance(states, self.reference) > self.distance:
@@ -91,7 +94,7 @@ def _lengthened(single: Prepared) -> Prepared:
 
     def longer(tokens: Tensor, axis: int) -> Tensor:
         last = tokens.narrow(axis, -1, 1)
-        return torch.cat([tokens, *[last] * BEHIND], dim=axis)
+        return torch.cat([tokens, *[last] * EXTRA_TOKENS], dim=axis)
 
     prompt = {key: longer(value, 0) for key, value in single.prompts[0].items()}
     return replace(

@@ -9,7 +9,7 @@ import logging
 from PIL import Image
 
 from ..errors import ModelError
-from .equivalence import REFUSALS
+from .equivalence import UNSUPPORTED_ERRORS
 from .generation import Sampling, answers
 from .loading import LVLM
 from .prompts import Prepared, same_inputs, split_inputs
@@ -53,7 +53,10 @@ def warn_of_thoughts(lvlm: LVLM, prepared: Prepared) -> None:
     """Say so if the model opens a thought by itself: its vectors are then of the thought, not of the answer."""
     try:
         (answer,) = answers(lvlm, [prepared.singles()[0]], [], Sampling(max_new_tokens=FIRST_TOKENS), share=False)
-    except (ModelError, *REFUSALS):  # it has no head, or does not go on behind a prompt: it tells no words at all
+    except (
+        ModelError,
+        *UNSUPPORTED_ERRORS,
+    ):  # without a head it tells no words at all
         return
     begun = lvlm.tokenizer.decode(answer.tokens).lstrip()
     if mark := next((mark for mark in MARKS if begun.startswith(mark)), None):

@@ -63,7 +63,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
+class PrefillState:
     """A batch of prompts of one length, read up to their last token: what comes next can go on from here.
 
     Attributes:
@@ -80,7 +80,7 @@ class Read:
     logits: Tensor
     states: Tensor | None
 
-    def select(self, rows: Sequence[int]) -> "Read":
+    def select(self, rows: Sequence[int]) -> "PrefillState":
         """Some of the rows, or a row several times, with a cache of their own."""
         own = replace(
             self,
@@ -117,7 +117,9 @@ class Answer:
     states: Tensor | None
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], sampling: Sampling, *, share: bool) -> Tensor:
+def generated_states(
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], sampling: Sampling, *, share: bool
+) -> Tensor:
     """Mean hidden states (images, prompts, 1, layers, d) over the tokens generated after each prompt."""
     given = answers(lvlm, batch, layers, sampling, share=share)
     means = torch.stack([answer.states.float().mean(0) for answer in given if answer.states is not None])
@@ -129,13 +131,13 @@ def answers(
 ) -> list[Answer]:
     """The answer to each prompt of each image, image by image."""
     given: dict[Row, Answer] = {}
-    for group in read(lvlm, batch, [], share=share):
+    for group in prefill(lvlm, batch, [], share=share):
         keys = [sampling.key(batch[image], k) for image, k in group.rows]
         given |= zip(group.rows, _continue(lvlm, group, layers, sampling, keys), strict=True)
     return [given[row] for row in _rows(batch)]
 
 
-def read(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], *, share: bool) -> Iterator[Read]:
+def prefill(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], *, share: bool) -> Iterator[PrefillState]:
     """All prompts read up to their last token, in groups of one length of what follows the shared part."""
     ends = [prefix_end(prepared, [-1]) if share else 0 for prepared in batch]
 
@@ -155,10 +157,10 @@ def read(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], *, share:
             own = DynamicCache(config=lvlm.decoder.config)
             inputs, images = prompt_inputs(lvlm, [batch[image].singles()[k] for image, k in rows])
         logits, states = _last(lvlm, inputs | images, own, layers)
-        yield Read(rows=rows, cache=own, inputs=inputs, logits=logits, states=states)
+        yield PrefillState(rows=rows, cache=own, inputs=inputs, logits=logits, states=states)
 
 
-def following(lvlm: LVLM, group: Read, inputs: dict[str, Any], chosen: Tensor) -> tuple[dict[str, Any], Tensor]:
+def following(lvlm: LVLM, group: PrefillState, inputs: dict[str, Any], chosen: Tensor) -> tuple[dict[str, Any], Tensor]:
     """Feed one more token a row: the inputs it was given with, and the logits of the one behind it."""
     inputs = _next_inputs(inputs, chosen)
     return inputs, _last(lvlm, inputs, group.cache, [])[0]
@@ -180,7 +182,9 @@ def _rows(batch: Sequence[Prepared]) -> list[Row]:
     return [(image, k) for image, prepared in enumerate(batch) for k in range(len(prepared.prompts))]
 
 
-def _continue(lvlm: LVLM, group: Read, layers: Sequence[int], sampling: Sampling, keys: Sequence[int]) -> list[Answer]:
+def _continue(
+    lvlm: LVLM, group: PrefillState, layers: Sequence[int], sampling: Sampling, keys: Sequence[int]
+) -> list[Answer]:
     """The answers to a group's prompts."""
     inputs, logits, chosen = group.inputs, group.logits, sampling.choose(group.logits, keys, 0)
     ends = end_tokens(lvlm)

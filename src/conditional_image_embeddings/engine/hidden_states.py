@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .loading import LVLM
 
 
-class EnoughError(Exception):
+class StopForward(Exception):  # noqa: N818 - no error, like StopIteration
     """Raised where nothing further is needed; caught around the call of the model."""
 
 
@@ -38,12 +38,12 @@ def captured(
     def keep(layer: int, hidden: Tensor) -> None:
         states[layer] = pick(hidden).to(lvlm.device)
         if stop and layer == top:
-            raise EnoughError
+            raise StopForward
 
     handles = [_hook(lvlm, layer, keep) for layer in set(layers)]
     try:
         yield states
-    except EnoughError:
+    except StopForward:
         pass
     finally:
         for handle in handles:
@@ -71,7 +71,7 @@ def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Itera
 
     It gives NaN for the others: were one of them needed after all, no vector could come of it silently.
     """
-    feed_forward = lvlm.feed_forward(lvlm.layers[layer - 1]) if lvlm.narrows and layer else None
+    feed_forward = lvlm.feed_forward(lvlm.layers[layer - 1]) if lvlm.prune_top_mlp and layer else None
     if feed_forward is None:
         yield
         return
@@ -107,7 +107,7 @@ def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Itera
 def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
     if layer == 0:
         return lvlm.layers[0].register_forward_pre_hook(
-            lambda _, args, kwargs: keep(0, _merged(lvlm, args[0] if args else kwargs["hidden_states"])),
+            lambda _, args, kwargs: keep(0, _collapse_streams(lvlm, args[0] if args else kwargs["hidden_states"])),
             with_kwargs=True,
         )
     last = layer == len(lvlm.layers)
@@ -116,7 +116,7 @@ def _hook(lvlm: LVLM, layer: int, keep: Callable[[int, Tensor], None]) -> Any:
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
         if its_turn is None or its_turn():
-            keep(layer, _merged(lvlm, output if isinstance(output, Tensor) else output[0]))
+            keep(layer, _collapse_streams(lvlm, output if isinstance(output, Tensor) else output[0]))
 
     return module.register_forward_hook(after)
 
@@ -130,7 +130,7 @@ def _turns(lvlm: LVLM, layer: int) -> Callable[[], bool]:
     return lambda: next(calls) % runs == turn
 
 
-def _merged(lvlm: LVLM, hidden: Tensor) -> Tensor:
+def _collapse_streams(lvlm: LVLM, hidden: Tensor) -> Tensor:
     """One state a token, (rows, tokens, d), where layers hand on several streams: AltUp's active one, or their mean."""
     config: Any = lvlm.decoder.config
     if hidden.ndim == 4 and hasattr(config, "altup_active_idx"):  # (streams, rows, tokens, d)

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from ..errors import ModelError
 from ..models import heads
 from ..models.checkpoint import Checkpoint
-from ..models.reasons import one_line
+from ..models.reasons import single_line_errors
 from .chat import ChatFrame, chat_frame
 
 
@@ -45,7 +45,7 @@ class LVLM:
     chat: ChatFrame
     image_token_id: int
     cache_argument: str
-    narrows: bool = False
+    prune_top_mlp: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +97,7 @@ class LVLM:
         The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
         Nor is a compiled network narrowed: each pass has hooks of its own, and would be compiled again.
         """
-        self.narrows = False
+        self.prune_top_mlp = False
         for layer in set(self.layers):
             for part in _without_cache(layer):
                 part.compile(dynamic=True)
@@ -171,7 +171,7 @@ def load(
     image_token_id, image_token = _image_token(name, model.config, processor, tokenizer)
     if not any(getattr(one, "chat_template", None) for one in (processor, tokenizer)):
         image_token = _placeholder(processor, image_token_id, image_token)
-    with one_line(name, "given an image and a text"):
+    with single_line_errors(name, "given an image and a text"):
         chat = chat_frame(
             name,
             processor,

@@ -17,10 +17,10 @@ from .prompts import Prepared
 from .tree import Tree
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+def hidden_states(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
     """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, each token that differs once."""
     ends = [prefix_end(prepared, tokens) for prepared in batch]
-    trees = [Tree.grown(prepared.ids, end) for prepared, end in zip(batch, ends, strict=True)]
+    trees = [Tree.build(prepared.ids, end) for prepared, end in zip(batch, ends, strict=True)]
     cache, seen = prefix_pass(lvlm, batch, ends, max(layers))
     rows = [
         {key: tree.row([prompt[key] for prompt in prepared.prompts]) for key in prepared.prompts[0]}
@@ -55,9 +55,9 @@ def _mask(prefix: Tensor, trees: Sequence[Tree], lvlm: LVLM) -> Tensor:
     Padding behind a row sees the prefix, so that no row of scores is empty.
     """
     length = max(len(tree) for tree in trees)
-    sees = torch.zeros(len(trees), length, length, dtype=torch.bool)
-    for of_row, tree in zip(sees, trees, strict=True):
-        of_row[: len(tree), : len(tree)] = tree.sees()
-    seen = torch.cat([prefix.bool()[:, None].expand(-1, length, -1), sees.to(lvlm.device)], dim=2)
+    attention_mask = torch.zeros(len(trees), length, length, dtype=torch.bool)
+    for of_row, tree in zip(attention_mask, trees, strict=True):
+        of_row[: len(tree), : len(tree)] = tree.attention_mask()
+    seen = torch.cat([prefix.bool()[:, None].expand(-1, length, -1), attention_mask.to(lvlm.device)], dim=2)
     mask = torch.zeros(seen.shape, dtype=lvlm.dtype, device=lvlm.device)
     return mask.masked_fill_(~seen, torch.finfo(lvlm.dtype).min)[:, None]

@@ -68,7 +68,7 @@ def _by_length(ends: Tensor) -> list[Tensor]:
 AttentionInterface.register(NAME, attention)
 
 
-def offer(lvlm: LVLM) -> list[str]:
+def enable(lvlm: LVLM) -> list[str]:
     """Have the towers beside the decoder attend in this way; returns the names of those that were asked to.
 
     Whether they can is seen when the model runs: one that does not tell its segments raises.
@@ -86,7 +86,7 @@ def offer(lvlm: LVLM) -> list[str]:
     return parts
 
 
-def withdraw(lvlm: LVLM, parts: list[str]) -> None:
+def disable(lvlm: LVLM, parts: list[str]) -> None:
     """Have them attend as they did."""
     _set(lvlm, parts, "sdpa")
 

@@ -1,7 +1,7 @@
-"""Which way of sharing is exact for the model at hand: tried on two small images and compared with plain passes.
+"""Which way of sharing is exact for the model at hand: tried on two small images and compared with separate passes.
 
-No list of names decides: a family that nobody tried gets the fastest way that reproduces its own plain passes, and
-plain passes where none does. What agrees is decided in `agreement`.
+No list of names decides: a family that nobody tried gets the fastest way that reproduces its own separate passes, and
+separate passes where none does. What agrees is decided in `equivalence`.
 """
 
 import logging
@@ -15,10 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..inputs.conditions import prompt
-from ..models.reasons import one_line
-from . import cached, packed, segments
-from . import separate as plain
-from .equivalence import REFUSALS, Agreement
+from ..models.reasons import single_line_errors
+from . import cached, packed, segments, separate
+from .equivalence import UNSUPPORTED_ERRORS, EquivalenceCheck
 from .fidelity import check_prompts, warn_of_thoughts
 from .hidden_states import run
 from .loading import LVLM
@@ -26,10 +25,10 @@ from .prompts import Prepared, PromptMaker
 
 Run = Callable[[LVLM, Sequence[Prepared], Sequence[int], Sequence[int]], Tensor]
 
-RUNS: dict[str, Run] = {
-    "packed": packed.embed,
-    "cached": cached.embed,
-    "plain": plain.embed,
+STRATEGIES: dict[str, Run] = {
+    "packed": packed.hidden_states,
+    "cached": cached.hidden_states,
+    "separate": separate.hidden_states,
 }
 # Layers that padding before or behind a token does not change. Others (an indexer that picks the best keys, sparse
 # blocks) may look exact on short prompts and not be on long ones: there every prompt is a pass of its own.
@@ -45,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
+class ExecutionPlan:
     """How the model is run, and the largest difference of each way tried, relative to the largest value.
 
     Attributes:
@@ -62,11 +61,11 @@ class Choice:
 
     @property
     def shares(self) -> bool:
-        return self.name != "plain"
+        return self.name != "separate"
 
     def run(self, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
         """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, the way chosen."""
-        way = RUNS[self.name]
+        way = STRATEGIES[self.name]
         return self.in_parts(batch, lambda part: way(lvlm, part, layers, tokens), share=self.shares)
 
     def in_parts(
@@ -87,8 +86,10 @@ class Choice:
         return [[one] for prepared in batch for one in prepared.singles()]
 
 
-def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_attention: bool = False) -> Choice:
-    """The fastest of the ways of running the model that agrees with one plain pass an image and prompt.
+def choose(
+    lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_attention: bool = False
+) -> ExecutionPlan:
+    """The fastest of the ways of running the model that agrees with one separate pass an image and prompt.
 
     Args:
         lvlm: The model. Where that changes nothing, its vision tower is left attending in the way of `segments`, and
@@ -99,63 +100,68 @@ def choose(lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_
     """
     layers = sorted({0, len(lvlm.layers) // 2, len(lvlm.layers)})
     maker = PromptMaker(lvlm, TEXTS, flat_positions=flat_positions)
-    with one_line(lvlm.name, "given an image and a text"):
+    with single_line_errors(lvlm.name, "given an image and a text"):
         images = [_image(*size) for size in SIZES]
         batch = [maker(image) for image in images]
         check_prompts(lvlm, images[-1], list(TEXTS), batch[-1])  # of the last image all but one are spliced
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
-    judges = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
+    probe_inputs = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode():
         warn_of_thoughts(lvlm, batch[0])
-        agreement = Agreement.with_plain_passes(lvlm, judges, layers)
+        agreement = EquivalenceCheck.with_separate_passes(lvlm, probe_inputs, layers)
         if not own_attention:
-            _try_segments(lvlm, judges, layers, agreement)
-        _try_narrowing(lvlm, judges[0].singles()[0], layers, agreement)
-        choice = _best(lvlm, batch, layers, agreement, _candidates(lvlm, batch, share=share))
-    if share and not choice.shares:
-        logger.warning("%s: sharing the image is not exact, so each condition is a plain pass", lvlm.name)
-    logger.info("%s runs %s", lvlm.name, choice)
-    return choice
+            _try_segments(lvlm, probe_inputs, layers, agreement)
+        _try_narrowing(lvlm, probe_inputs[0].singles()[0], layers, agreement)
+        plan = _best(lvlm, batch, layers, agreement, _candidates(lvlm, batch, share=share))
+    if share and not plan.shares:
+        logger.warning("%s: sharing the image is not exact, so each condition is a separate pass", lvlm.name)
+    logger.info("%s runs %s", lvlm.name, plan)
+    return plan
 
 
 def _best(
-    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], agreement: Agreement, candidates: Sequence[str]
-) -> Choice:
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], agreement: EquivalenceCheck, candidates: Sequence[str]
+) -> ExecutionPlan:
     """The first candidate that is exact, on all images at once if it can be, else on one a pass."""
     for together in (True, False):
         differences = {
-            name: agreement.difference(partial(Choice(name, {}, together=together).run, lvlm, batch, layers, [-1]))
+            name: agreement.difference(
+                partial(ExecutionPlan(name, {}, together=together).run, lvlm, batch, layers, [-1])
+            )
             for name in candidates
         }
         exact = [name for name, difference in differences.items() if difference <= agreement.tolerance]
-        choice = Choice(exact[0] if exact else "plain", differences, "cached" in exact, together)
-        if "plain" in exact and (choice.shares or len(candidates) == 1):
-            return choice
+        plan = ExecutionPlan(exact[0] if exact else "separate", differences, "cached" in exact, together)
+        if "separate" in exact and (plan.shares or len(candidates) == 1):
+            return plan
         if together:
-            plain_batches = "plain" in exact
-    return choice if choice.shares else replace(choice, together=plain_batches)
+            separate_batches = "separate" in exact
+    return plan if plan.shares else replace(plan, together=separate_batches)
 
 
-def _try_segments(lvlm: LVLM, judges: Sequence[Prepared], layers: Sequence[int], agreement: Agreement) -> None:
-    parts = segments.offer(lvlm)
+def _try_segments(
+    lvlm: LVLM, probe_inputs: Sequence[Prepared], layers: Sequence[int], agreement: EquivalenceCheck
+) -> None:
+    parts = segments.enable(lvlm)
     if not parts:
         return
-    if agreement.holds(lambda: plain.embed_one_by_one(lvlm, judges, layers, [-1])):
+    if agreement.holds(lambda: separate.hidden_states_one_by_one(lvlm, probe_inputs, layers, [-1])):
         logger.info("%s: all segments of a length in one call of attention: %s", lvlm.name, ", ".join(parts))
     else:
-        segments.withdraw(lvlm, parts)
+        segments.disable(lvlm, parts)
 
 
-def _try_narrowing(lvlm: LVLM, judge: Prepared, layers: Sequence[int], agreement: Agreement) -> None:
+def _try_narrowing(lvlm: LVLM, probe: Prepared, layers: Sequence[int], agreement: EquivalenceCheck) -> None:
     """Each layer by itself, since it is the highest that sees fewer tokens."""
     above = [(index, layer) for index, layer in enumerate(layers) if layer]
-    lvlm.narrows = all(_minds_itself(lvlm, judge, layer) for _, layer in above)
-    lvlm.narrows = lvlm.narrows and all(
-        agreement.of_layer(index).holds(partial(plain.embed, lvlm, [judge], [layer], [-1])) for index, layer in above
+    lvlm.prune_top_mlp = all(_mlp_is_tokenwise(lvlm, probe, layer) for _, layer in above)
+    lvlm.prune_top_mlp = lvlm.prune_top_mlp and all(
+        agreement.of_layer(index).holds(partial(separate.hidden_states, lvlm, [probe], [layer], [-1]))
+        for index, layer in above
     )
 
 
-def _minds_itself(lvlm: LVLM, judge: Prepared, layer: int) -> bool:
+def _mlp_is_tokenwise(lvlm: LVLM, probe: Prepared, layer: int) -> bool:
     """Whether the last token's state behind a layer needs no other token in the layer's feed-forward network.
 
     All others are made NaN there, which no precision would hide.
@@ -171,8 +177,8 @@ def _minds_itself(lvlm: LVLM, judge: Prepared, layer: int) -> bool:
         return False
     handle = network.register_forward_pre_hook(only_last)
     try:
-        return bool(plain.embed(lvlm, [judge], [layer], [-1]).isfinite().all())
-    except REFUSALS:  # it takes something else than tokens
+        return bool(separate.hidden_states(lvlm, [probe], [layer], [-1]).isfinite().all())
+    except UNSUPPORTED_ERRORS:  # it takes something else than tokens
         return False
     finally:
         handle.remove()
@@ -185,8 +191,8 @@ def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[s
         return []
     own = any(prepared.images for prepared in batch)
     if not share or not inside or own or _looks_ahead(lvlm, batch[0]):
-        return ["plain"]
-    return ["packed", "cached", "plain"] if lvlm.layer_kinds == {"full_attention"} else ["cached", "plain"]
+        return ["separate"]
+    return ["packed", "cached", "separate"] if lvlm.layer_kinds == {"full_attention"} else ["cached", "separate"]
 
 
 def _looks_ahead(lvlm: LVLM, prepared: Prepared) -> bool:
@@ -200,7 +206,7 @@ def _looks_ahead(lvlm: LVLM, prepared: Prepared) -> bool:
     last = len(lvlm.layers)
     before, after = (
         run(lvlm, {**tokens, **image}, [last], lambda hidden: hidden[0, :-1])
-        for tokens, image in (plain.prompt_inputs(lvlm, [one]) for one in (single, other))
+        for tokens, image in (separate.prompt_inputs(lvlm, [one]) for one in (single, other))
     )
     return float((before - after).abs().max()) > 1e-3 * float(before.abs().max())
 

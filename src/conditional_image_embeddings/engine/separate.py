@@ -1,4 +1,4 @@
-"""One plain pass a prompt: every condition reads the image anew. Right for every model, and the judge of the others.
+"""One separate pass a prompt: every condition reads the image anew. Right for every model, and the judge of the others.
 
 Rows are padded on the right whatever the tokenizer says: a decoder's token sees nothing behind it, so its state is that
 of the unpadded prompt, also in layers that carry a state (linear attention, convolution).
@@ -16,7 +16,7 @@ from .loading import LVLM
 from .prompts import Prepared
 
 
-def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
+def hidden_states(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
     """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, K passes' worth of work an image."""
     singles = [single for prepared in batch for single in prepared.singles()]
     prompts, images = prompt_inputs(lvlm, singles)
@@ -26,10 +26,12 @@ def embed(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: 
     return states.reshape(len(batch), -1, len(tokens), *states.shape[1:])
 
 
-def embed_one_by_one(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
-    """As `embed`, each prompt in a pass of its own: for models that cannot take a padded batch."""
+def hidden_states_one_by_one(
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]
+) -> Tensor:
+    """As `hidden_states`, each prompt in a pass of its own: for models that cannot take a padded batch."""
     singles = [single for prepared in batch for single in prepared.singles()]
-    states = torch.cat([embed(lvlm, [single], layers, tokens)[0] for single in singles])
+    states = torch.cat([hidden_states(lvlm, [single], layers, tokens)[0] for single in singles])
     return states.reshape(len(batch), -1, *states.shape[1:])
 
 

@@ -26,7 +26,9 @@ def text_prompt(text: str, condition: str | None, prompt_type: str = "describe")
     return stated.replace("{t}", folded) + prompt(condition, prompt_type)
 
 
-def embed(lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Sequence[int], budget: int) -> Tensor:
+def text_hidden_states(
+    lvlm: LVLM, prompts: Sequence[str], layers: Sequence[int], tokens: Sequence[int], budget: int
+) -> Tensor:
     """Hidden states (prompts, tokens, layers, d) of a few tokens of each text-only prompt.
 
     Rows are padded on the right, so that the positions that the model counts itself are those of the unpadded prompt.

@@ -12,26 +12,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tree:
-    """Several prompts behind the trunk that all of them share, laid out as one row of tokens.
+    """Several prompts behind the prefix that all of them share, laid out as one row of tokens.
 
     Attributes:
         forks: For each prompt, up to which of its tokens an earlier one has the same; the rest is its part of the row.
-        paths: For each prompt, where its tokens behind the trunk are in the row.
+        paths: For each prompt, where its tokens behind the prefix are in the row.
     """
 
     forks: list[int]
     paths: list[list[int]]
 
     @classmethod
-    def grown(cls, prompts: Sequence[Tensor], trunk: int) -> "Tree":
-        """The tree of prompts (tokens,) that share their first `trunk` tokens."""
+    def build(cls, prompts: Sequence[Tensor], prefix: int) -> "Tree":
+        """The tree of prompts (tokens,) that share their first `prefix` tokens."""
         nodes: dict[
             tuple[int, int], int
-        ] = {}  # (the node before it, or -1 at the trunk; token) -> its place in the row
+        ] = {}  # (the node before it, or -1 at the prefix; token) -> its place in the row
         forks, paths = [], []
         for prompt in prompts:
             before, path = len(nodes), [-1]
-            for token in prompt[trunk:].tolist():
+            for token in prompt[prefix:].tolist():
                 path.append(nodes.setdefault((path[-1], token), len(nodes)))
             forks.append(len(prompt) - (len(nodes) - before))
             paths.append(path[1:])
@@ -44,7 +44,7 @@ class Tree:
         """The row of what each prompt's tokens have, (tokens, ...)."""
         return torch.cat([value[fork:] for value, fork in zip(values, self.forks, strict=True)])
 
-    def sees(self) -> Tensor:
+    def attention_mask(self) -> Tensor:
         """Which places of the row see which: a token sees itself and what is before it on its branch, (n, n)."""
         seen = torch.zeros(len(self), len(self), dtype=torch.bool)
         for path in self.paths:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .equivalence import REFUSALS
+from .equivalence import UNSUPPORTED_ERRORS
 from .first_word import MAX_BEFORE, first_word, folded, has_ended, word_end
-from .generation import Read, Row, end_tokens, following, read, written
+from .generation import PrefillState, Row, end_tokens, following, prefill, written
 from .loading import LVLM
 from .prompts import Prepared
 
-Words = list[tuple[str, float]]
+WordScores = list[tuple[str, float]]
 
 CANDIDATES = 2  # first tokens tried for each word wanted: some begin the same word
 MAX_TOKENS = 128  # of a candidate: its characters are bounded, and each is a few bytes, but a token may have none
@@ -80,23 +80,23 @@ def silence(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> str | None
     Args:
         lvlm: The model.
         batch: Any prepared images that can be in one pass.
-        share: As for `say`.
+        share: As for `top_words`.
     """
     try:
-        for group in read(lvlm, batch, [], share=share):
+        for group in prefill(lvlm, batch, [], share=share):
             following(lvlm, group, group.inputs, group.logits.argmax(-1))
     except torch.OutOfMemoryError:
         raise
     except ModelError as error:
         return str(error)
-    except REFUSALS as error:
+    except UNSUPPORTED_ERRORS as error:
         return f"{lvlm.name} gives no words: {' '.join(str(error).split())}"
     return None
 
 
-def say(
-    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], k: int, least: float, *, share: bool
-) -> tuple[Tensor | None, list[Words]]:
+def top_words(
+    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], k: int, min_probability: float, *, share: bool
+) -> tuple[Tensor | None, list[WordScores]]:
     """From one reading of each prompt the hidden states of its last token, and the words that would follow.
 
     Args:
@@ -104,18 +104,18 @@ def say(
         batch: Prepared images.
         layers: Indices into the hidden states; none if only words are wanted.
         k: Words a prompt at most.
-        least: First tokens less probable than this begin no word, but for the most probable one.
+        min_probability: First tokens less probable than this begin no word, but for the most probable one.
         share: Whether the image and the common prefix are read once for all prompts of an image.
 
     Returns:
         States (images, prompts, layers, d) or None, and for each prompt of each image its words, most probable first.
     """
     states: dict[Row, Tensor] = {}
-    words: dict[Row, Words] = {}
-    for group in read(lvlm, batch, layers, share=share):
+    words: dict[Row, WordScores] = {}
+    for group in prefill(lvlm, batch, layers, share=share):
         if group.states is not None:
             states |= zip(group.rows, group.states, strict=True)
-        words |= zip(group.rows, _words(lvlm, group, k, least), strict=True)
+        words |= zip(group.rows, _words(lvlm, group, k, min_probability), strict=True)
     ordered = sorted(words)
     stacked = torch.stack([states[row] for row in ordered]) if states else None
     return (
@@ -124,14 +124,14 @@ def say(
     )
 
 
-def _words(lvlm: LVLM, group: Read, k: int, least: float) -> list[Words]:
+def _words(lvlm: LVLM, group: PrefillState, k: int, min_probability: float) -> list[WordScores]:
     """The words behind each row of a group."""
     likely, first = group.logits.float().log_softmax(-1).topk(min(CANDIDATES * k, group.logits.shape[-1]))
     candidates = [
         Candidate.begun(lvlm.tokenizer, row, token, logarithm)
         for row, pairs in enumerate(zip(first.tolist(), likely.tolist(), strict=True))
         for index, (token, logarithm) in enumerate(zip(*pairs, strict=True))
-        if index == 0 or math.exp(logarithm) >= least
+        if index == 0 or math.exp(logarithm) >= min_probability
     ]
     together = max(1, CACHED_TOKENS // group.inputs["attention_mask"].shape[1])
     for start in range(0, len(candidates), together):
@@ -143,7 +143,7 @@ def _words(lvlm: LVLM, group: Read, k: int, least: float) -> list[Words]:
     return [sorted(found.items(), key=lambda pair: -pair[1])[:k] for found in probabilities]
 
 
-def _continue(lvlm: LVLM, group: Read, candidates: Sequence[Candidate]) -> None:
+def _continue(lvlm: LVLM, group: PrefillState, candidates: Sequence[Candidate]) -> None:
     """Each candidate continued greedily until its word has ended."""
     ends, silent = end_tokens(lvlm), _silent_tokens(lvlm.tokenizer)
     alive = [each for each in candidates if each.tokens[0] not in ends and not each.has_ended]

@@ -16,7 +16,7 @@ import numpy as np
 from .. import datasets
 from ..datasets import Aspect, Benchmark
 from ..errors import CieError, DatasetError, EvaluationError, ReproductionError
-from ..methods import METHODS, beside, load, reference, usable
+from ..methods import METHODS, load, reference, supported_methods, with_method
 from ..methods.request import Request
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Reproduction:
         Raises:
             StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.
         """
-        from ..collection.embedding_job import embed
+        from ..collection.embedding_job import run_job
         from . import evaluate_settings
 
         rows: dict[tuple[str, str], list[dict[str, Any]]] = {way: [] for way in self.ways}
@@ -174,7 +174,7 @@ class Reproduction:
         for way in self._by_model():
             for name, benchmark in self.benchmarks.items():
                 request = _request(self._load(*way), benchmark.aspects)
-                report = embed(store, benchmark, self._load(*way), request, batch_size=self._batch_size)
+                report = run_job(store, benchmark, self._load(*way), request, batch_size=self._batch_size)
                 if report.failures:
                     failures.setdefault(name, {}).update(report.failures)
                 rows[way] += evaluate_settings(
@@ -192,7 +192,7 @@ class Reproduction:
         allowed: dict[str, tuple[str, ...]] = {}
         for model in models:
             try:
-                allowed[model] = usable(model, **find)
+                allowed[model] = supported_methods(model, **find)
             except (CieError, ValueError, OSError) as error:
                 self._misses(model, error)
         wanted = tuple(dict.fromkeys(methods)) if methods else (*LINES, *(("pixels",) if "pixels" in allowed else ()))
@@ -239,7 +239,7 @@ class Reproduction:
         if method not in self._embedders:
             other = next(iter(self._embedders.values()), None)
             self._embedders[method] = (
-                beside(other, method, **own) if other else load(model, method=method, **wanted[1], **own)
+                with_method(other, method, **own) if other else load(model, method=method, **wanted[1], **own)
             )
         return self._embedders[method]
 
@@ -247,7 +247,7 @@ class Reproduction:
         embedder = self._load(method, model)
         benchmark = self.benchmarks.get(name)
         known = datasets.description(name)
-        request = _request(embedder, benchmark.aspects if benchmark else known.of_paper)
+        request = _request(embedder, benchmark.aspects if benchmark else known.paper_aspects)
         # Without its files, a benchmark's images count as those that are stored, up to the complete number.
         ids = None if benchmark is None else np.fromiter(map(hash, benchmark.images), np.int64)
         images = known.images if ids is None else len(ids)
@@ -320,11 +320,11 @@ class _Clock:
         key = (embedder.method, embedder.model, self._place(name), len(request.conditions))
         if key not in self._paces:
             images = self._images(name)
-            for some in (images[:1], images[1:] or images):
+            for part in (images[:1], images[1:] or images):
                 start = time.perf_counter()
-                for _ in embedder.stream(enumerate(some), request, batch_size=self._batch_size):
+                for _ in embedder.stream(enumerate(part), request, batch_size=self._batch_size):
                     pass
-                self._paces[key] = (time.perf_counter() - start) / len(some)
+                self._paces[key] = (time.perf_counter() - start) / len(part)
         return self._paces[key]
 
     def _place(self, name: str) -> str:
@@ -346,7 +346,7 @@ class _Clock:
 
 def _request(embedder: "Embedder", aspects: Sequence[Aspect]) -> Request:
     words = TOP_WORDS if embedder.method == "dior" else 0
-    return Request(conditions=embedder.takes([aspect.condition for aspect in aspects]), top_words=words)
+    return Request(conditions=embedder.benchmark_conditions([aspect.condition for aspect in aspects]), top_words=words)
 
 
 def _stored(store: "Store | None", setting: "Setting", words: bool) -> Any:
@@ -361,7 +361,7 @@ def _scorable(benchmark: Benchmark) -> Benchmark:
     """
     from . import check_labels
 
-    papers = datasets.description(benchmark.name).of_paper
+    papers = datasets.description(benchmark.name).paper_aspects
     labels = {aspect: labels for aspect, labels in benchmark.labels.items() if aspect in papers}
     for aspect, each in labels.items():
         try:

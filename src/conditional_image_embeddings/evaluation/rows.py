@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import __version__, datasets
 from ..datasets import labelled
-from ..errors import EvaluationError, some
+from ..errors import EvaluationError, preview
 from .scoring import broken_rows, check_metric, scores
 
 if TYPE_CHECKING:
@@ -213,11 +213,11 @@ def _join(
     if len(row_of) < len(image_ids):
         twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
         raise EvaluationError(
-            f"{setting.name}: {len(twice)} images have more than one vector: {some(twice)}; "
+            f"{setting.name}: {len(twice)} images have more than one vector: {preview(twice)}; "
             "did two jobs write at once? Embed into a new database"
         )
     if missing := [image_id for image_id in labels if image_id not in row_of]:
-        unpaired = f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {some(missing)}"
+        unpaired = f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {preview(missing)}"
         unread = len(failed.keys() & set(missing))
         remedy = f"{unread} of them could not be embedded; mend or remove them and " if unread else ""
         if not allow_missing:
@@ -228,7 +228,7 @@ def _join(
         logger.warning("%s; left out", unpaired)
         labels = {image_id: label for image_id, label in labels.items() if image_id in row_of}
     if unlabelled := [image_id for image_id in image_ids if image_id not in labels]:
-        unpaired = f"{setting.name}: {len(unlabelled)} of {len(image_ids)} vectors have no label: {some(unlabelled)}"
+        unpaired = f"{setting.name}: {len(unlabelled)} of {len(image_ids)} vectors have no label: {preview(unlabelled)}"
         if not partial:
             raise EvaluationError(
                 f"{unpaired}; was the dataset changed after it was embedded? Embed it again into a new database"
@@ -238,7 +238,7 @@ def _join(
     if broken := broken_rows(joined):
         ids = list(labels)
         raise EvaluationError(
-            f"{setting.name}: {len(broken)} vectors hold NaN or infinity: {some([ids[row] for row in broken])}; "
+            f"{setting.name}: {len(broken)} vectors hold NaN or infinity: {preview([ids[row] for row in broken])}; "
             "embed with dtype float32"
         )
     return joined, list(labels.values())
@@ -249,7 +249,7 @@ def _check_one_place(found: Sequence["Setting"], pattern: str) -> None:
     if len(places) > 1:
         raise EvaluationError(
             f"the labels are of one dataset, but the settings that match {pattern!r} are of {len(places)}: "
-            f"{some(places)}; choose one by the settings' names"
+            f"{preview(places)}; choose one by the settings' names"
         )
 
 
@@ -260,5 +260,5 @@ def _nothing_to_score(pattern: str, found: Sequence["Setting"], all_settings: Se
             f"give your own (--labels FILE, --folders ASPECT); benchmarks: {', '.join(datasets.NAMES)}"
         )
     if all_settings:
-        return f"no setting matches {pattern!r}; there are: {some([setting.name for setting in all_settings])}"
+        return f"no setting matches {pattern!r}; there are: {preview([setting.name for setting in all_settings])}"
     return "there are no embeddings here: embed a benchmark first"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import EvaluationError, some
+from ..errors import EvaluationError, preview
 from .retrieval import FIGURES, intervals, per_query
 
 METRICS = ("cosine", "euclidean")
@@ -139,11 +139,11 @@ def _check(vectors: NDArray[np.float32], labels: Sequence[str], metric: str) -> 
     if len(vectors) != len(labels):
         raise EvaluationError(f"{len(vectors)} vectors but {len(labels)} labels: each vector needs one label")
     if broken := broken_rows(vectors):
-        raise EvaluationError(f"{len(broken)} vectors hold NaN or infinity: rows {some(broken)}")
+        raise EvaluationError(f"{len(broken)} vectors hold NaN or infinity: rows {preview(broken)}")
     check_labels(labels)
     lone = [label for label, count in Counter(labels).items() if count == 1]
     if lone:
-        logger.warning("%d labels are on one image only; these images are no queries: %s", len(lone), some(lone))
+        logger.warning("%d labels are on one image only; these images are no queries: %s", len(lone), preview(lone))
 
 
 def check_labels(labels: Sequence[str]) -> None:

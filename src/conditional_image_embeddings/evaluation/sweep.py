@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..collection.embedding_job import embed
+from ..collection.embedding_job import run_job
 from ..datasets import Benchmark
 from ..methods.request import Request
 from . import scores
@@ -52,7 +52,7 @@ def sweep(
         raise ValueError(
             f"{unknown[0]!r} is no aspect of {benchmark.name}; its aspects: {', '.join(map(str, by_condition))}"
         )
-    report = embed(store, benchmark, embedder, request, batch_size=batch_size)
+    report = run_job(store, benchmark, embedder, request, batch_size=batch_size)
     figures: dict[tuple[Any, ...], dict[str, tuple[Any, Any]]] = {}
     for each in report.settings:
         setting, aspect = each.setting, by_condition[each.setting.condition]

@@ -22,7 +22,7 @@ _REMEDY = "give words that vary in it (--words red,blue,... or a file with one a
 
 
 @dataclass(frozen=True)
-class Aspect:
+class WordTemplate:
     """A condition's template, with `{}` where the word goes, and its words."""
 
     template: str
@@ -30,10 +30,10 @@ class Aspect:
 
 
 @cache
-def known() -> Mapping[str, Aspect]:
+def known() -> Mapping[str, WordTemplate]:
     """The conditions that need no words from the user, in the benchmarks' spelling."""
     table = tomllib.loads(resources.files(__package__).joinpath("aspect_texts.toml").read_text(encoding="utf-8"))
-    return {condition: Aspect(entry["template"], tuple(entry["words"])) for condition, entry in table.items()}
+    return {condition: WordTemplate(entry["template"], tuple(entry["words"])) for condition, entry in table.items()}
 
 
 def texts(condition: str, words: str | Iterable[str] | None = None) -> list[str]:

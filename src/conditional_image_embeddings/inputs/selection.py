@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from ..errors import SourceError, some
+from ..errors import SourceError, preview
 from .images import suffixes
 
 # Thumbnails, snapshots and deleted files, in lower case; those whose names begin with a dot are hidden anyway.
@@ -64,7 +64,7 @@ class Skipped:
 
     def __str__(self) -> str:
         """One clause to put behind a message, or nothing."""
-        parts = [f"{len(names)} {reason} ({some(names, 2)})" for reason, names in self._names.items() if names]
+        parts = [f"{len(names)} {reason} ({preview(names, 2)})" for reason, names in self._names.items() if names]
         if not parts:
             return ""
         by_default = self._names["hidden"] or self._names["caches"]

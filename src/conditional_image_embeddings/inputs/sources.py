@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from ..errors import ImageError, SourceError, some
+from ..errors import ImageError, SourceError, preview
 from .images import suffixes
 from .selection import Selection, Skipped, is_cache
 
@@ -22,7 +22,7 @@ IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes", "jpg", "jpeg", "pn
 ID_COLUMNS = ("image_id", "id", "key", "file_name", "filename", "path")
 ROWS = 32  # of a table with encoded images, held at a time
 
-Image: TypeAlias = "ImageInput | Callable[[], ImageInput]"  # an image, or what reads it when its turn comes
+LazyImage: TypeAlias = "ImageInput | Callable[[], ImageInput]"  # an image, or what reads it when its turn comes
 
 
 class ImageSource(Protocol):
@@ -36,7 +36,7 @@ class ImageSource(Protocol):
     def root(self) -> str | None:
         """The directory that ids are relative to, or the table's file."""
 
-    def __iter__(self) -> Iterator[tuple[str, Image]]: ...
+    def __iter__(self) -> Iterator[tuple[str, LazyImage]]: ...
 
 
 def find(
@@ -89,7 +89,9 @@ def find(
         root = _absolute(Path(os.path.commonpath([_absolute(file).parent for file in files])))
         taken = [file for file in files if not selection.excludes(_absolute(file).relative_to(root).as_posix())]
         if not taken:
-            raise SourceError(f"all files that were named are excluded: {some([text(file) for file in files], 3)}")
+            raise SourceError(
+                f"all files that were named are excluded: {preview([path_to_text(file) for file in files], 3)}"
+            )
         sources["files"] = Files(root, taken)
     return list(sources.values())
 
@@ -101,14 +103,14 @@ def listing(source: ImageSource) -> Iterator[tuple[str, Path | None]]:
     return ((image_id, Path(image) if isinstance(image, str | os.PathLike) else None) for image_id, image in source)
 
 
-def select(source: ImageSource, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Image]]:
+def select(source: ImageSource, wanted: Callable[[str], bool]) -> Iterator[tuple[str, LazyImage]]:
     """The images whose ids are wanted; no other is read."""
     if isinstance(source, Table):
         return source.select(wanted)
     return ((image_id, image) for image_id, image in source if wanted(image_id))
 
 
-def text(path: str | os.PathLike[str]) -> str:
+def path_to_text(path: str | os.PathLike[str]) -> str:
     r"""A path as text that can be stored: bytes that are not UTF-8 are written as `\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -118,11 +120,11 @@ class Files:
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         root = _absolute(root)
-        self.root = text(root)
-        self.dataset = text(root.name) or "root"
-        self._files = {text(_absolute(file).relative_to(root).as_posix()): file for file in files}
+        self.root = path_to_text(root)
+        self.dataset = path_to_text(root.name) or "root"
+        self._files = {path_to_text(_absolute(file).relative_to(root).as_posix()): file for file in files}
 
-    def __iter__(self) -> Iterator[tuple[str, Image]]:
+    def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         yield from self._files.items()
 
 
@@ -132,8 +134,8 @@ class Folder:
     def __init__(self, folder: Path, selection: Selection | None = None) -> None:
         self._folder = _absolute(folder)
         self._selection = selection or Selection()
-        self.root = text(self._folder)
-        self.dataset = text(self._folder.name) or "root"
+        self.root = path_to_text(self._folder)
+        self.dataset = path_to_text(self._folder.name) or "root"
         try:
             with os.scandir(self._folder):
                 pass
@@ -141,24 +143,24 @@ class Folder:
             raise SourceError(f"folder {self.root} cannot be listed: {error.strerror}") from error
         skipped = Skipped()
         if next(self._walk("", (), skipped), None) is None:
-            tables = [text(file.name) for file in sorted(self._folder.rglob("*.parquet"))]
-            hint = f"; name its Parquet files instead ({some(tables, 2)})" if tables else ""
+            tables = [path_to_text(file.name) for file in sorted(self._folder.rglob("*.parquet"))]
+            hint = f"; name its Parquet files instead ({preview(tables, 2)})" if tables else ""
             looked = f"looked for suffixes such as .jpg, .png, .webp{skipped}"
             raise SourceError(f"folder {self.root} has no images ({looked}){hint}")
 
-    def __iter__(self) -> Iterator[tuple[str, Image]]:
+    def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self._walk("", ())
 
     def _walk(
         self, inner: str, above: tuple[tuple[int, int], ...], skipped: Skipped | None = None
-    ) -> Iterator[tuple[str, Image]]:
+    ) -> Iterator[tuple[str, LazyImage]]:
         """The images of a folder, `inner` being its path relative to the root, with a slash behind it."""
         folder = self._folder / inner
         try:
             status = folder.stat()
             names = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
-            yield text(inner) or "./", _unlisted(folder, error)
+            yield path_to_text(inner) or "./", _unlisted(folder, error)
             return
         here = (status.st_dev, status.st_ino)
         if here in above:
@@ -171,11 +173,11 @@ class Folder:
             reason = self._selection.reason_to_skip(inner + name, is_folder=is_folder)
             if reason is not None:
                 if skipped is not None:
-                    skipped.add(reason, text(inner + name), is_folder=is_folder)
+                    skipped.add(reason, path_to_text(inner + name), is_folder=is_folder)
             elif is_folder:
                 yield from self._walk(f"{inner}{name}/", (*above, here), skipped)
             elif path.is_file() or not path.exists():  # a broken link is listed
-                yield text(inner + name), path
+                yield path_to_text(inner + name), path
 
 
 class Table:
@@ -187,8 +189,8 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self._path = _absolute(path)
-        self.root = text(self._path)
-        self.dataset = text(self._path.stem)
+        self.root = path_to_text(self._path)
+        self.dataset = path_to_text(self._path.stem)
         import pyarrow as pa
 
         try:
@@ -206,7 +208,7 @@ class Table:
         if next(self.ids(), None) is None:
             raise SourceError(f"{self.root} has no rows")
 
-    def __iter__(self) -> Iterator[tuple[str, Image]]:
+    def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self.select(lambda _: True)
 
     def ids(self) -> Iterator[str]:
@@ -214,7 +216,7 @@ class Table:
             return map(str, self._values(self._id))
         return (f"{row:08d}" for row in range(self._rows()))
 
-    def select(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Image]]:
+    def select(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, LazyImage]]:
         if not any(map(wanted, self.ids())):  # the column of images is many times larger than that of ids
             return
         separate = [] if self._id is None or self._id == self._struct_path else [self._id]
@@ -229,7 +231,7 @@ class Table:
                 if wanted(image_id):
                     yield image_id, self._encoded(image, image_id)
 
-    def _encoded(self, cell: Any, image_id: str) -> Image:
+    def _encoded(self, cell: Any, image_id: str) -> LazyImage:
         value = cell.as_py()
         data = value if self._bytes_only or value is None else value.get("bytes")
         if data is not None:
@@ -291,7 +293,7 @@ def _image_column(schema: Any, where: str) -> str:
             return str(name)
     raise SourceError(
         f"{where} has no image column (encoded bytes, or a struct with them, named {' or '.join(IMAGE_COLUMNS[:2])}); "
-        f"its columns: {some(schema.names, 10)}"
+        f"its columns: {preview(schema.names, 10)}"
     )
 
 
@@ -305,7 +307,7 @@ def _distinct(values: Iterator[Any]) -> bool:
 
 def _unlisted(folder: Path, error: OSError) -> "Callable[[], ImageInput]":
     def raise_it() -> "ImageInput":
-        raise ImageError(f"folder {text(folder)} cannot be listed: {error.strerror}")
+        raise ImageError(f"folder {path_to_text(folder)} cannot be listed: {error.strerror}")
 
     return raise_it
 
@@ -319,9 +321,9 @@ def _matches(pattern: Path, selection: Selection) -> tuple[list[Path], Skipped]:
         folders = inner.parts if is_folder else inner.parts[:-1]
         unnamed = "/".join(name for name in folders if name not in pattern.parts)
         if unnamed and not selection.include_hidden and is_cache(unnamed):
-            skipped.add("caches", text(inner.as_posix()), is_folder=is_folder)
+            skipped.add("caches", path_to_text(inner.as_posix()), is_folder=is_folder)
         elif selection.excludes(inner.as_posix(), is_folder=is_folder):
-            skipped.add("excluded", text(inner.as_posix()), is_folder=is_folder)
+            skipped.add("excluded", path_to_text(inner.as_posix()), is_folder=is_folder)
         else:
             taken.append(match)
     return taken, skipped

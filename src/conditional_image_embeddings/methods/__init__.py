@@ -67,12 +67,12 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
     return embedder
 
 
-def beside(embedder: "Embedder", method: str, **options: Any) -> "Embedder":
+def with_method(embedder: "Embedder", method: str, **options: Any) -> "Embedder":
     """Another method with the model of an embedder, which is not loaded again.
 
     Args:
         embedder: What `load` gave.
-        method: One of those that the model is `usable` with.
+        method: One of those that the model allows (`supported_methods`).
         options: The method's own; what concerns the model (`device`, `image_max_size`, ...) is the embedder's.
     """
     reader: Any = embedder.reader
@@ -83,7 +83,7 @@ def beside(embedder: "Embedder", method: str, **options: Any) -> "Embedder":
     return another
 
 
-def usable(model: str, **options: Any) -> tuple[str, ...]:
+def supported_methods(model: str, **options: Any) -> tuple[str, ...]:
     """The methods that can use a model, the one that it is for first; its config decides, no weights are read.
 
     Args:
@@ -113,7 +113,7 @@ def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
 
 
 def _methods_of(checkpoint: "Checkpoint") -> tuple[str, ...]:
-    possible = kinds(checkpoint.config)
+    possible = model_family(checkpoint.config)
     if not possible:
         raise ModelError(
             f"{_described(checkpoint)}: neither an image-text-to-text model nor a dual encoder of images and texts"
@@ -125,7 +125,7 @@ def _described(checkpoint: "Checkpoint") -> str:
     return f"{checkpoint.name} is a {checkpoint.config.model_type} model"
 
 
-def kinds(config: Any) -> list[str]:
+def model_family(config: Any) -> list[str]:
     """The methods that a model with this config is for, as transformers' public mappings classify it."""
     from transformers import (
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,

@@ -62,7 +62,7 @@ class CLIP(Embedder):
         """One an image: all are scaled to one size."""
         return 1
 
-    def embed(self, batch: Sequence[dict[str, Tensor]], request: Request) -> list[Embedded]:  # noqa: ARG002
+    def forward_batch(self, batch: Sequence[dict[str, Tensor]], request: Request) -> list[Embedded]:  # noqa: ARG002
         """One vector an image."""
         inputs = {key: torch.cat([prepared[key] for prepared in batch]) for key in batch[0]}
         with torch.inference_mode():

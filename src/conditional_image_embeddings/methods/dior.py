@@ -19,19 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..engine import generation, loading, self_check
-from ..engine import separate as plain
+from ..engine import generation, loading, self_check, separate
 from ..engine.cached import prefix_end
 from ..engine.prompts import Prepared, PromptMaker
-from ..engine.texts import embed as embed_texts
-from ..engine.texts import text_prompt
-from ..engine.words import Words, say, silence
+from ..engine.texts import text_hidden_states, text_prompt
+from ..engine.words import WordScores, silence, top_words
 from ..errors import ImageError, ModelError, OptionError
 from ..inputs.conditions import Conditions, checked_conditions, prompt
 from ..inputs.images import ImageInput
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
-from ..models.reasons import one_line
+from ..models.reasons import single_line_errors
 from .embedder import Embedder, checked_reading, is_one_image
 from .request import Embedded, Request
 from .settings import Setting
@@ -103,8 +101,8 @@ class DIOR(Embedder):
         if chat_template_kwargs:
             self.prompt_extra["chat_template_kwargs"] = dict(chat_template_kwargs)
         self.depth = len(self.lvlm.layers)
-        with one_line(checkpoint.name, "run"):
-            self.choice = self_check.choose(
+        with single_line_errors(checkpoint.name, "run"):
+            self.plan = self_check.choose(
                 self.lvlm,
                 share=share,
                 flat_positions=positions == "flat",
@@ -128,9 +126,9 @@ class DIOR(Embedder):
         """Why the model tells no words, if it does not: tried on a small image when words are first asked for."""
         picture = Image.new("RGB", (112, 80), "gray")
         batch = [self.prepare(picture, Request(conditions=("color", "the model of the car")))]
-        share = self.choice.caches and self.shares(batch, (-1,))
+        share = self.plan.caches and self.shares(batch, (-1,))
         with torch.inference_mode():
-            reasons = [silence(self.lvlm, part, share=share) for part in self.choice.parts(batch, share=share)]
+            reasons = [silence(self.lvlm, part, share=share) for part in self.plan.parts(batch, share=share)]
         return next(filter(None, reasons), None)
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
@@ -149,9 +147,9 @@ class DIOR(Embedder):
 
     def cost(self, prepared: Prepared) -> int:
         """Tokens that the model reads for this image."""
-        return prepared.shared_length if self.choice.shares else sum(prepared.lengths)
+        return prepared.shared_length if self.plan.shares else sum(prepared.lengths)
 
-    def embed(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
+    def forward_batch(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
         """Vectors, and words if asked for: from one reading of each prompt where the last token's state is wanted."""
         layers = [self.lvlm.layer_index(layer) for layer in request.layers]
         with torch.inference_mode():
@@ -178,28 +176,28 @@ class DIOR(Embedder):
         """Hidden states (images, prompts, tokens, layers, d)."""
         shares = self.shares(batch, request.tokens)
         if request.embedding_source == "input_last":
-            way = self_check.RUNS[self.choice.name] if shares else plain.embed
+            way = self_check.STRATEGIES[self.plan.name] if shares else separate.hidden_states
 
             def run(part: Sequence[Prepared]) -> Tensor:
                 return way(self.lvlm, part, layers, request.tokens)
 
         else:
             sampling = self.sampling(request)
-            shares = shares and self.choice.caches
+            shares = shares and self.plan.caches
 
             def run(part: Sequence[Prepared]) -> Tensor:
-                return generation.embed(self.lvlm, part, layers, sampling, share=shares)
+                return generation.generated_states(self.lvlm, part, layers, sampling, share=shares)
 
-        return self.choice.in_parts(batch, run, share=shares)
+        return self.plan.in_parts(batch, run, share=shares)
 
     def _said(
         self, batch: Sequence[Prepared], layers: Sequence[int], request: Request
-    ) -> tuple[Tensor | None, list[list[Words]]]:
+    ) -> tuple[Tensor | None, list[list[WordScores]]]:
         """States (images, prompts, 1, layers, d) of the last tokens, and the words of each image and prompt."""
-        share = self.choice.caches and self.shares(batch, (-1,))
+        share = self.plan.caches and self.shares(batch, (-1,))
         parts = [
-            say(self.lvlm, part, layers, request.top_words, request.least_probability, share=share)
-            for part in self.choice.parts(batch, share=share)
+            top_words(self.lvlm, part, layers, request.top_words, request.min_probability, share=share)
+            for part in self.plan.parts(batch, share=share)
         ]
         words = [words for _, of_part in parts for words in of_part]
         states = [states for states, _ in parts if states is not None]
@@ -221,10 +219,10 @@ class DIOR(Embedder):
             text_prompt(text, condition, prompt_type)
             for text, condition, prompt_type in product(texts, request.conditions, request.prompt_types)
         ]
-        # Where prompts are plain passes, padding too may change a state (prefix-LMs): one text at a time.
-        budget = self.budget if self.choice.shares else 1
+        # Where prompts are separate passes, padding too may change a state (prefix-LMs): one text at a time.
+        budget = self.budget if self.plan.shares else 1
         with torch.inference_mode():
-            states = embed_texts(self.lvlm, prompts, layers, request.tokens, budget)
+            states = text_hidden_states(self.lvlm, prompts, layers, request.tokens, budget)
             vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
         return np.asarray(vectors.cpu().numpy())
 
@@ -235,12 +233,12 @@ class DIOR(Embedder):
 
     def shares(self, batch: Sequence[Prepared], tokens: Sequence[int]) -> bool:
         """Whether this batch can: some chat templates put the text before the image, some tokens wanted lie there."""
-        if not self.choice.shares or len(batch[0].prompts) == 1:  # alone, a prompt gains nothing by a pass of its own
+        if not self.plan.shares or len(batch[0].prompts) == 1:  # alone, a prompt gains nothing by a pass of its own
             return False
         outside = any(prepared.image_end > prefix_end(prepared, tokens) for prepared in batch)
         if outside and not self._told:
             self._told = True
-            logger.warning("%s: the prompts share less than the image, so each is a plain pass", self.model)
+            logger.warning("%s: the prompts share less than the image, so each is a separate pass", self.model)
         return not outside
 
     def words(
@@ -274,7 +272,7 @@ class DIOR(Embedder):
             prompt_types=(prompt_type,),
             layers=(0,),
             top_words=k,
-            least_probability=0.0,
+            min_probability=0.0,
         )
         one_image = is_one_image(images)
         inputs: Sequence[Any] = [images] if one_image else images  # type: ignore[assignment]

@@ -80,14 +80,14 @@ class Embedder(ABC):
         """What the prepared image costs in a batch: its tokens, for a model with a sequence."""
 
     @abstractmethod
-    def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
+    def forward_batch(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         """The vectors of prepared images, and their words if asked for. Runs the model; one thread at a time."""
 
     def is_finite(self, result: Embedded) -> bool:
         """Whether all its values are numbers: none overflowed."""
         return bool(np.isfinite(result.vectors).all())
 
-    def takes(self, conditions: Sequence[str | None]) -> tuple[str | None, ...]:
+    def benchmark_conditions(self, conditions: Sequence[str | None]) -> tuple[str | None, ...]:
         """What a benchmark with these conditions is embedded under: each of them once, and none (paper, protocol).
 
         A method without conditions is left none alone; one that is another without a condition, the others alone.

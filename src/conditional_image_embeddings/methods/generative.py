@@ -118,14 +118,14 @@ class Generative(Embedder):
         """Tokens that the model reads for this image."""
         return self._dior.cost(prepared)
 
-    def embed(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
+    def forward_batch(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
         """Vectors of the answers; the answers themselves, with their probabilities, are the words."""
-        lvlm, choice = self._dior.lvlm, self._dior.choice
-        share = choice.caches and self._dior.shares(batch, (-1,))
+        lvlm, plan = self._dior.lvlm, self._dior.plan
+        share = plan.caches and self._dior.shares(batch, (-1,))
         with torch.inference_mode():
             given = [
                 answer
-                for part in choice.parts(batch, share=share)
+                for part in plan.parts(batch, share=share)
                 for answer in answers(lvlm, part, [], self._dior.sampling(request), share=share)
             ]
         ends = end_tokens(lvlm)

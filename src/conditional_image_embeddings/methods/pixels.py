@@ -38,7 +38,7 @@ class Pixels(Embedder):
         """One an image."""
         return 1
 
-    def embed(self, batch: Sequence[NDArray[np.float32]], request: Request) -> list[Embedded]:  # noqa: ARG002
+    def forward_batch(self, batch: Sequence[NDArray[np.float32]], request: Request) -> list[Embedded]:  # noqa: ARG002
         """One vector an image."""
         return [Embedded(vector[None, None, None, None]) for vector in batch]
 

@@ -27,7 +27,7 @@ from .settings import Setting
 if TYPE_CHECKING:
     from ..inputs.images import ImageInput
 
-Words = str | Sequence[str]
+WordList = str | Sequence[str]
 Vectors = NDArray[np.float32]
 
 
@@ -46,7 +46,7 @@ class Projected(Embedder):
         self,
         checkpoint: Checkpoint,
         *,
-        words: Mapping[str, Words] | Words | None = None,
+        words: Mapping[str, WordList] | WordList | None = None,
         image_max_size: int = 700,
         image_reading: str = "upright",
         reader: CLIP | None = None,
@@ -57,8 +57,8 @@ class Projected(Embedder):
         self.model, self.revision = self.base.model, self.base.revision
         self.image_max_size, self.budget = self.base.image_max_size, self.base.budget
         self.image_reading = self.base.image_reading
-        self._words: dict[str, Words] = {}
-        self._words_of_any: Words | None = None
+        self._words: dict[str, WordList] = {}
+        self._words_of_any: WordList | None = None
         if isinstance(words, Mapping):
             self._words = {str(checked_condition(name)).casefold(): given for name, given in words.items()}
         else:
@@ -109,9 +109,9 @@ class Projected(Embedder):
         """One an image."""
         return self.base.cost(prepared)
 
-    def embed(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
+    def forward_batch(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
         """One vector an image and condition; maps of fewer components end in zeros."""
-        vectors = np.stack([each.vectors[0, 0, 0, 0] for each in self.base.embed(batch, Request())])
+        vectors = np.stack([each.vectors[0, 0, 0, 0] for each in self.base.forward_batch(batch, Request())])
         return [Embedded(each) for each in self.under(vectors, request)]
 
     def embed_text(self, texts: Sequence[str], request: Request) -> Vectors:
@@ -174,7 +174,7 @@ class InDiReCT(Projected):
         self,
         checkpoint: Checkpoint,
         *,
-        words: Mapping[str, Words] | Words | None = None,
+        words: Mapping[str, WordList] | WordList | None = None,
         components: int = indirect.COMPONENTS,
         solver: str = "adam",
         seed: int = 42,
@@ -233,7 +233,7 @@ class CLAY(Projected):
         self,
         checkpoint: Checkpoint,
         *,
-        words: Mapping[str, Words] | Words | None = None,
+        words: Mapping[str, WordList] | WordList | None = None,
         components: int | None = None,
         image_max_size: int = 700,
         image_reading: str = "upright",

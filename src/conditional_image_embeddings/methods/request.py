@@ -12,7 +12,7 @@ from ..inputs.conditions import checked_conditions, prompt
 EMBEDDING_SOURCES = ("input_last", "first_output", "mean_output")
 LAYER_POOLINGS = ("mean", "concat")
 
-Words = list[tuple[str, float]]
+WordScores = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
     top_words: int = 0
-    least_probability: float = 0.01
+    min_probability: float = 0.01
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", checked_conditions(self.conditions))
@@ -152,4 +152,4 @@ class Embedded:
     """
 
     vectors: NDArray[np.float32]
-    words: list[list[Words]] | None = None
+    words: list[list[WordScores]] | None = None

@@ -16,7 +16,7 @@ from ..errors import CieError, ImageError, ModelError
 MAX_REASON = 300  # characters of a library's own words
 
 # What a model or processor raises on an input that it cannot take. Anything else is a fault of this package.
-REFUSALS = (
+UNSUPPORTED_ERRORS = (
     *(CieError, RuntimeError, ValueError, TypeError, LookupError, AttributeError),
     *(ArithmeticError, MemoryError, StopIteration),
 )
@@ -33,7 +33,7 @@ class Stage(Protocol):
 
     def cost(self, prepared: Any) -> int: ...
 
-    def embed(self, batch: Sequence[Any], request: Any) -> Sequence[Any]: ...
+    def forward_batch(self, batch: Sequence[Any], request: Any) -> Sequence[Any]: ...
 
     def is_finite(self, result: Any) -> bool: ...
 
@@ -82,7 +82,7 @@ class Guarded:
         if isinstance(failure, _RefusedError) and not self._processes:
             self._prepare_ordinary(failure)
 
-    def embed(self, batch: list[Item]) -> Iterator[tuple[Any, Any]]:
+    def forward_batch(self, batch: list[Item]) -> Iterator[tuple[Any, Any]]:
         """The batch's results; an `ImageError` for each image that fails by itself where others do not."""
         doubtful: list[tuple[Any, ImageError]] = []
         for item, outcome in self._embedded(batch):
@@ -137,7 +137,7 @@ class Guarded:
         results, full = None, False
         if cost <= stage.budget:  # else formed before another did not fit
             try:
-                results = stage.embed([item.prepared for item in batch], self._request)
+                results = stage.forward_batch([item.prepared for item in batch], self._request)
             except torch.OutOfMemoryError:
                 full = True
                 stage.budget = max(1, cost // 2)
@@ -187,21 +187,21 @@ class Guarded:
         import torch
 
         try:
-            return self._stage.embed([prepared], self._request)[0]
+            return self._stage.forward_batch([prepared], self._request)[0]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             if not _is_refusal(error):
                 raise
             try:
-                return self._stage.embed([prepared, prepared], self._request)[0]
+                return self._stage.forward_batch([prepared, prepared], self._request)[0]
             except Exception:  # noqa: BLE001 - the first one says more
                 raise error from error.__cause__
 
 
 def _is_refusal(error: Exception) -> bool:
     """Whether the error may be about the input. Failed assertions and unknown names are, inside transformers alone."""
-    if isinstance(error, REFUSALS):
+    if isinstance(error, UNSUPPORTED_ERRORS):
         return True
     *_, (frame, _) = walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).startswith("transformers")

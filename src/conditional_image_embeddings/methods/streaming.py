@@ -93,7 +93,7 @@ def stream(
                 group = batches.pop() if ahead and len(batches) > 1 else []  # the rest waits for others of its size
                 for batch in batches:
                     top_up()
-                    yield from guarded.embed(batch)
+                    yield from guarded.forward_batch(batch)
         finally:
             for _, future in ahead:
                 future.cancel()

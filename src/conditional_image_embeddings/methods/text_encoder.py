@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..models.finding import fingerprint, hub_commit
-from ..models.reasons import one_line, quiet
+from ..models.reasons import quiet, single_line_errors
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
 PACKAGED = "minilm"  # all-MiniLM-L6-v2, with its weights in a package
@@ -43,7 +43,7 @@ class TextEncoder:
 
         self.name = name
         location, self.revision, options = _find(name, options)
-        with one_line(name, "loaded as a text encoder"), quiet(progress=False):
+        with single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
             model = SentenceTransformer(
                 location,
                 device=str(device),

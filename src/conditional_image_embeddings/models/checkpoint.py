@@ -14,7 +14,7 @@ from ..errors import ModelError
 from .adapters import Adapter
 from .finding import Location
 from .processors import is_complete, load_processor, warn_without_template
-from .reasons import one_line, quiet
+from .reasons import quiet, single_line_errors
 from .verification import check_shards, check_weights, read_config
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ class Checkpoint:
             "token": token,
         }
         files = Location.find(name, revision=revision, **options)
-        with one_line(name, "read"):
+        with single_line_errors(name, "read"):
             adapter = Adapter.find(files, **options)
         files = files if adapter is None else adapter.base
-        with one_line(files.name, "read"):
+        with single_line_errors(files.name, "read"):
             config = read_config(files.name, files)
         return cls(
             name=name,
@@ -159,7 +159,7 @@ class Checkpoint:
             kwargs = {key: value for key, value in kwargs.items() if key not in PLACEMENT}
         elif self.is_quantized:  # cannot be moved later
             kwargs.setdefault("device_map", {"": self.device})
-        with one_line(self.name, "loaded"), quiet(progress=self._large()):
+        with single_line_errors(self.name, "loaded"), quiet(progress=self._large()):
             model = self._random_model(auto_class, kwargs) if self.random_weights else self._saved(auto_class, kwargs)
         logger.info("%s: %s on %s in %s", self.name, type(model).__name__, self.device, self.dtype)
         return model.requires_grad_(requires_grad=False).eval()

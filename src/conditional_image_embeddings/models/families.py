@@ -15,8 +15,8 @@ class Family:
         key: Its name in the tests.
         title: Its name for readers.
         model_type: What transformers calls it.
-        sharing: "packed" (the prefix once, then all prompts in one row), "cached" (... then in a row each) or "plain"
-            (a pass for each condition, where nothing else is exact).
+        sharing: "packed" (the prefix once, then all prompts in one row), "cached" (... then in a row each) or
+            "separate" (a pass for each condition, where nothing else is exact).
         why: What in the architecture decides, where it is not plain causal attention.
     """
 
@@ -35,7 +35,7 @@ FAMILIES = (
     Family("qwen3_vl_moe", "Qwen3-VL, mixture of experts", "qwen3_vl_moe", "packed"),
     Family("qwen3_5", "Qwen3.5", "qwen3_5", "cached", "linear attention"),
     Family("qwen3_5_moe", "Qwen3.5, mixture of experts", "qwen3_5_moe", "cached", "linear attention"),
-    Family("qwen4_exp", "Qwen4 Exp", "qwen4_exp", "plain", "an indexer picks the keys"),
+    Family("qwen4_exp", "Qwen4 Exp", "qwen4_exp", "separate", "an indexer picks the keys"),
     Family("qwen2_5_omni_thinker", "Qwen2.5-Omni", "qwen2_5_omni_thinker", "packed"),
     Family("qwen3_omni_moe_thinker", "Qwen3-Omni", "qwen3_omni_moe_thinker", "packed"),
     Family("video_llama_3", "VideoLLaMA 3", "video_llama_3", "packed"),
@@ -47,13 +47,13 @@ FAMILIES = (
     Family("glm4v_moe", "GLM-4.5V", "glm4v_moe", "packed"),
     Family("glm46v", "GLM-4.6V", "glm46v", "packed"),
     Family("glmga", "GLM-GA", "glmga", "packed"),
-    Family("glm5_next", "GLM-5 Next", "glm5_next", "plain", "an indexer picks the keys"),
+    Family("glm5_next", "GLM-5 Next", "glm5_next", "separate", "an indexer picks the keys"),
     Family("glm_ocr", "GLM-OCR", "glm_ocr", "packed"),
     Family("ernie4_5_vl_moe", "ERNIE 4.5 VL", "ernie4_5_vl_moe", "packed"),
     Family("paddleocr_vl", "PaddleOCR-VL", "paddleocr_vl", "packed"),
     Family("hunyuan_vl", "HunyuanVL", "hunyuan_vl", "packed"),
-    Family("hy_v4_vl", "Hunyuan V4", "hy_v4_vl", "plain", "an indexer picks the keys"),
-    Family("dots3_note", "dots3 note", "dots3_note", "plain", "an indexer picks the keys"),
+    Family("hy_v4_vl", "Hunyuan V4", "hy_v4_vl", "separate", "an indexer picks the keys"),
+    Family("dots3_note", "dots3 note", "dots3_note", "separate", "an indexer picks the keys"),
     Family("kimi_k25", "Kimi K2.5", "kimi_k25", "packed"),
     Family("idefics2", "Idefics2", "idefics2", "cached", "sliding windows"),
     Family("idefics3", "Idefics3", "idefics3", "packed"),
@@ -73,7 +73,7 @@ FAMILIES = (
     Family("deepseek_vl", "DeepSeek-VL", "deepseek_vl", "packed"),
     Family("deepseek_vl_hybrid", "DeepSeek-VL, two towers", "deepseek_vl_hybrid", "packed"),
     Family("deepseek_ocr2", "DeepSeek-OCR 2", "deepseek_ocr2", "packed"),
-    Family("unlimited_ocr", "Unlimited-OCR", "unlimited_ocr", "plain", "a window behind the prompt"),
+    Family("unlimited_ocr", "Unlimited-OCR", "unlimited_ocr", "separate", "a window behind the prompt"),
     Family("got_ocr2", "GOT-OCR 2", "got_ocr2", "packed"),
     Family("pp_chart2table", "PP-Chart2Table", "pp_chart2table", "packed"),
     Family("janus", "Janus", "janus", "packed"),
@@ -93,13 +93,13 @@ FAMILIES = (
     Family("muse_spark", "Muse Spark", "muse_spark", "cached", "sliding windows"),
     Family("chameleon", "Chameleon", "chameleon", "packed"),
     Family("emu3", "Emu3", "emu3", "packed"),
-    Family("blip_2", "BLIP-2", "blip-2", "plain", "its forward wants the image in every pass"),
-    Family("instructblip", "InstructBLIP", "instructblip", "plain", "the image is read under the prompt"),
-    Family("idefics", "IDEFICS", "idefics", "plain", "its forward wants the image in every pass"),
+    Family("blip_2", "BLIP-2", "blip-2", "separate", "its forward wants the image in every pass"),
+    Family("instructblip", "InstructBLIP", "instructblip", "separate", "the image is read under the prompt"),
+    Family("idefics", "IDEFICS", "idefics", "separate", "its forward wants the image in every pass"),
     Family("fuyu", "Fuyu", "fuyu", "packed"),
     Family("apertus1p5", "Apertus 1.5", "apertus1p5", "packed"),
     Family("mistral3", "Mistral Small 3", "mistral3", "packed"),
-    Family("mistral_large4", "Mistral Large 4", "mistral_large4", "plain", "an indexer picks the keys"),
+    Family("mistral_large4", "Mistral Large 4", "mistral_large4", "separate", "an indexer picks the keys"),
     Family("lighton_ocr", "LightOnOCR", "lighton_ocr", "packed"),
     Family("lfm2_vl", "LFM2-VL", "lfm2_vl", "cached", "convolutions"),
     Family("lfm3_vl", "LFM3-VL", "lfm3_vl", "cached", "convolutions"),
@@ -107,13 +107,13 @@ FAMILIES = (
     Family("inkling_mm_model", "Inkling", "inkling_mm_model", "cached", "sliding windows and convolutions"),
     Family("inkling2", "Inkling 2", "inkling2", "cached", "sliding windows and convolutions"),
     Family("inkling2_loop", "Inkling 2, looped", "inkling2_loop", "cached", "sliding windows and convolutions"),
-    Family("minimax_m3_vl", "MiniMax M3", "minimax_m3_vl", "plain", "an indexer picks the keys"),
+    Family("minimax_m3_vl", "MiniMax M3", "minimax_m3_vl", "separate", "an indexer picks the keys"),
     Family("gemma3", "Gemma 3", "gemma3", "cached", "image tokens see each other"),
     Family("gemma3_window", "Gemma 3, longer than its window", "gemma3", "cached", "sliding windows"),
     Family("gemma3n", "Gemma 3n", "gemma3n", "cached", "sliding windows"),
     Family("gemma4", "Gemma 4", "gemma4", "cached", "sliding windows"),
     Family("gemma4_unified", "Gemma 4, no vision tower", "gemma4_unified", "cached", "sliding windows"),
-    Family("paligemma", "PaliGemma", "paligemma", "plain", "prefix-LM: the image sees the text behind it"),
+    Family("paligemma", "PaliGemma", "paligemma", "separate", "prefix-LM: the image sees the text behind it"),
 )
 
 _IN_THE_BOX = (
@@ -125,7 +125,7 @@ _IN_THE_BOX = (
 def describe() -> list[dict[str, str]]:
     """The models in the box and the families, as `cie models` prints them: `{name, kind, family, exact}`.
 
-    `exact` says how the image is shared so that vectors stay those of a plain pass.
+    `exact` says how the image is shared so that vectors stay those of a separate pass.
     """
     return [
         *_IN_THE_BOX,

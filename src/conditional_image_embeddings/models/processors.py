@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .finding import Location
-from .reasons import one_line, quiet
+from .reasons import quiet, single_line_errors
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
@@ -46,7 +46,7 @@ def load_processor(name: str, location: Location, auto_class: Any, **kwargs: Any
     Raises:
         ModelError: a part of it is not there, or it cannot be loaded.
     """
-    with one_line(name, "given its processor"), quiet(progress=False):
+    with single_line_errors(name, "given its processor"), quiet(progress=False):
         try:
             processor = auto_class.from_pretrained(location.path, **location.options, **kwargs)
         except Exception:

@@ -15,7 +15,7 @@ _INSTALL = re.compile(r"pip install ([^`()]+)([`)]?)")
 
 
 @contextmanager
-def one_line(name: str, what: str) -> Iterator[None]:
+def single_line_errors(name: str, what: str) -> Iterator[None]:
     """Turn whatever a loader raises (they raise nearly anything, over many lines) into one line about this model."""
     try:
         yield

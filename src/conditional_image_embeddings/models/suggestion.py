@@ -27,7 +27,7 @@ def memory() -> tuple[str, float]:
     return f"{os.cpu_count()} CPU cores", 8.0
 
 
-def no_model_given() -> str:
+def suggest_models() -> str:
     """The error's text: names the models that fit here, `builtin` first."""
     machine, gibibytes = memory()
     fitting = [model for model, needed in MODELS if needed <= gibibytes]

@@ -33,7 +33,7 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         InDiReCT and CLAY under each condition on its own aspect; CLIP, the model in the box with random weights, and
         pixels on every aspect.
     """
-    from ..collection.embedding_job import embed
+    from ..collection.embedding_job import run_job
     from ..collection.store import Store
     from ..evaluation import evaluate_settings
     from ..methods import load, text_encoder
@@ -45,7 +45,7 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
     store = Store(output / "embeddings")
 
     def settings(embedder: "Embedder", *conditions: str | None) -> "list[Setting]":
-        done = embed(store, benchmark, embedder, Request(conditions=conditions or (None,), top_words=TOP_WORDS))
+        done = run_job(store, benchmark, embedder, Request(conditions=conditions or (None,), top_words=TOP_WORDS))
         return [each.setting for each in done.settings]
 
     aspects = [aspect.condition for aspect in benchmark.aspects]

@@ -49,7 +49,6 @@ TOP_WORDS = 5
 @click.option(
     "--as_reference", is_flag=True, help="Pixels, positions, types of numbers and texts as in the paper's code."
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
     model: str,
     dataset_name: str,

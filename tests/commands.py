@@ -39,7 +39,7 @@ def cie(*arguments: object, cwd: Path | None = None) -> Finished:
 
 def script(name: str, *arguments: object, cwd: Path | None = None) -> Finished:
     """`python NAME ARGUMENTS`, for the paper's commands."""
-    return _run(_main_of(name), name, arguments, cwd)
+    return _run(main_of(name), name, arguments, cwd)
 
 
 def error_of(finished: Finished, status: int) -> str:
@@ -50,7 +50,7 @@ def error_of(finished: Finished, status: int) -> str:
 
 
 @cache
-def _main_of(name: str) -> click.Command:
+def main_of(name: str) -> click.Command:
     command: click.Command = runpy.run_path(str(ROOT / name))["main"]
     return command
 

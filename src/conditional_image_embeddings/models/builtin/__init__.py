@@ -3,11 +3,13 @@
 from importlib.resources import files
 from pathlib import Path
 
+from ...errors import OptionError
+
 _FOLDERS = {"builtin": "lvlm", "builtin-clip": "clip"}
 
 
 def path(name: str) -> Path:
     """The directory of "builtin" or "builtin-clip"."""
     if name not in _FOLDERS:
-        raise ValueError(f"no model in the box is called {name!r}: it is one of {', '.join(_FOLDERS)}")
+        raise OptionError(f"no model in the box is called {name!r}: it is one of {', '.join(_FOLDERS)}")
     return Path(str(files(__package__) / _FOLDERS[name]))

@@ -15,10 +15,9 @@ def _integers(ctx: click.Context, parameter: click.Parameter, value: str) -> tup
         return None
     kind = limits.LAYER if parameter.name == "layers" else limits.TOKEN
     try:
-        return tuple(kind.convert(part.strip(), parameter, ctx) for part in value.split(","))
+        return tuple(kind(part.strip(), parameter, ctx) for part in value.split(","))
     except click.BadParameter as error:
-        error.message += " Write 'all', or numbers such as -1,-2."
-        raise
+        raise click.BadParameter(f"{error.message} Write 'all', or numbers such as -1,-2.", ctx, parameter) from error
 
 
 @click.command(cls=Command)

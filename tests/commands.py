@@ -49,6 +49,13 @@ def error_of(finished: Finished, status: int) -> str:
     return finished.stderr
 
 
+def paths(command: click.Command = main, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command of `cie` as it is typed, such as ("cie", "datasets", "list")."""
+    yield path or ("cie",)
+    for name, each in getattr(command, "commands", {}).items():
+        yield from paths(each, *(path or ("cie",)), name)
+
+
 @cache
 def main_of(name: str) -> click.Command:
     command: click.Command = runpy.run_path(str(ROOT / name))["main"]

@@ -22,8 +22,8 @@ from ..errors import CieError, ConditionError, OptionError, UnknownOptionError, 
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from ..methods.request import Request
+from ..models.builtin import FOLDERS
 from ..models.checkpoint import Checkpoint
-from ..models.finding import BUILTIN
 from . import inputs as mixed
 
 require("mteb", "ConditionalModel")
@@ -190,27 +190,27 @@ class ConditionalModel:
         checkpoint = mixed.checkpoint(embedder)
         directory = Path(checkpoint.location) if checkpoint else None
         on_hub = directory is not None and not directory.is_dir()
-        in_the_box = embedder.model in BUILTIN
+        bundled = embedder.model in FOLDERS
         parameters = _parameters(embedder)
         return ModelMeta(
             loader=None,
             name=f"conditional-image-embeddings/{Path(embedder.model).name}-{embedder.method}",
             revision=embedder.revision,
             release_date=None,
-            languages=["eng-Latn"] if in_the_box else None,
+            languages=["eng-Latn"] if bundled else None,
             n_parameters=sum(each.numel() for each in parameters) or None,
             memory_usage_mb=sum(each.numel() * each.element_size() for each in parameters) / 2**20 or None,
             max_tokens=_max_tokens(checkpoint),
             embed_dim=self._dimension(),
             license=_license(directory),
-            open_weights=True if in_the_box else None,
+            open_weights=True if bundled else None,
             public_training_code=None,
             public_training_data=None,
             framework=["PyTorch", "Transformers"] if checkpoint else ["NumPy"],
             reference=f"https://huggingface.co/{embedder.model}" if on_hub else None,
             similarity_fn_name=ScoringFunction.COSINE,
             use_instructions=embedder.conditional,
-            training_datasets=set() if in_the_box or checkpoint is None else None,
+            training_datasets=set() if bundled or checkpoint is None else None,
             adapted_from=embedder.model if on_hub else None,
             modalities=["image", "text"] if mixed.reads_text(embedder, self._condition, self._options) else ["image"],
             citation=_CITATION if embedder.method == "dior" else None,

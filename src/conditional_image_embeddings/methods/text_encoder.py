@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ModelError, require
-from ..models.finding import fingerprint, hub_commit
+from ..models.finding import hub_commit
+from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's

@@ -30,7 +30,11 @@ class ConditionError(CieError, ValueError):
 
 
 class OptionError(CieError, ValueError):
-    """An option's value that this model or method cannot take."""
+    """An argument's value that cannot be taken, or not by this model or method."""
+
+
+class UnknownOptionError(CieError, TypeError):
+    """A keyword that nothing here knows; the message lists those that are known."""
 
 
 class SourceError(CieError):

@@ -128,7 +128,7 @@ def reads_text(embedder: Embedder, condition: str | None, options: Mapping[str, 
 
 def checkpoint(embedder: Embedder) -> Checkpoint | None:
     """What the embedder's model was loaded from; None for a method without a model."""
-    found: Checkpoint | None = getattr(embedder.base or embedder, "checkpoint", None)
+    found: Checkpoint | None = getattr(embedder.backbone, "checkpoint", None)
     return found
 
 

@@ -72,13 +72,6 @@ CONDITIONS: Mapping[str, str] = {task: condition for condition, tasks in _TASKS.
 """What a task of mteb is about, by its name: those whose labels are values of one aspect."""
 
 _OF_CALLS = ("batch_size", "show_progress_bar")
-_CITATION = """@inproceedings{kawarada2026dior,
-  title = {Training-free Conditional Image Embedding Framework Leveraging Large Vision Language Models},
-  author = {Kawarada and Yamada and Tejero-de-Pablos and Inoue},
-  booktitle = {Proceedings of the IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
-  pages = {7636--7646},
-  year = {2026}
-}"""
 
 
 class ConditionalModel:
@@ -115,7 +108,9 @@ class ConditionalModel:
         self._options = mixed.checked_options(options)
         self._condition = checked_condition(condition)
         self._conditions = {task: checked_condition(each) for task, each in (conditions or {}).items()}
-        loading = {key: value for key, value in (("revision", revision), ("device", device)) if value is not None}
+        loading: dict[str, Any] = {
+            key: value for key, value in (("revision", revision), ("device", device)) if value is not None
+        }
         if isinstance(model, str):
             model = load(model, **loading)
         elif loading:
@@ -213,7 +208,7 @@ class ConditionalModel:
             training_datasets=set() if bundled or checkpoint is None else None,
             adapted_from=embedder.model if on_hub else None,
             modalities=["image", "text"] if mixed.reads_text(embedder, self._condition, self._options) else ["image"],
-            citation=_CITATION if embedder.method == "dior" else None,
+            citation=embedder.entry.citation,
             contacts=None,
             experiment_kwargs=self._experiment(),
         )
@@ -249,7 +244,7 @@ def _rows(batch: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
 
 def _parameters(embedder: Embedder) -> "list[torch.Tensor]":
     """The model's weights; none where the method has no model, or several."""
-    base = embedder.base or embedder
+    base = embedder.backbone
     model = base.lvlm.model if hasattr(base, "lvlm") else getattr(base, "dual_encoder", None)
     return [] if model is None else list(model.parameters())
 

@@ -64,9 +64,6 @@ class DIOR(Embedder):
     """
 
     method = "dior"
-    conditional = True
-    has_prompts = True
-    has_hidden_states = True
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ reading, batching, order, checks and output form are written here once.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,15 @@ from PIL import Image
 from ..errors import ConditionError, ImageError, ModelError, OptionError
 from ..inputs.conditions import Conditions, checked_conditions
 from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
+from .registry import METHODS, Method, describe
 from .request import Embedded, Request
 from .settings import Setting
 from .streaming import Key, stream
 
 if TYPE_CHECKING:
     import torch
+
+    from ..models.checkpoint import Checkpoint
 
 ORDINARY = 700  # pixels on the longer side of the picture that is tried when another fails
 
@@ -36,12 +39,9 @@ class Embedder(ABC):
         method: The method's name, such as "dior".
         model: The model as the user named it.
         revision: The hub's commit or a fingerprint of the local files.
-        conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
+        entry: What the registry says of the method: its conditions, which arguments of `encode` it takes, ...
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
-        base: The embedder whose vectors this one maps without looking at the images again, if it does.
-        has_together: Whether several conditions can make one vector.
-        has_prompts: Whether the prompt type can be chosen.
-        has_hidden_states: Whether layer, token and embedding source can be chosen.
+        backbone: The embedder that holds the model: this one, unless it stands on another.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         image_reading: "upright", as a viewer shows them; or "reference", the pixels that the paper's code sees (see
             `images.read_image`).
@@ -51,20 +51,37 @@ class Embedder(ABC):
     method: str
     model: str
     revision: str | None
-    conditional: bool
     depth: int
-    base: "Embedder | None" = None
-    has_together: bool = False
-    has_prompts: bool = False
-    has_hidden_states: bool = False
     image_max_size: int
     image_reading: str = IMAGE_READINGS[0]
     budget: int
 
+    @classmethod
+    def from_checkpoint(cls, checkpoint: "Checkpoint", **options: Any) -> Self:
+        """The method on a model that was found; `options` are those of `load` that are the method's."""
+        make: Any = cls
+        made: Self = make(checkpoint, **options)
+        return made
+
     @property
-    def reader(self) -> "Embedder":
-        """The embedder that holds the model: this one, unless it stands on another."""
-        return self.base or self
+    def backbone(self) -> "Embedder":
+        """The embedder that holds the model."""
+        return self
+
+    @property
+    def entry(self) -> Method:
+        """What the registry says of the method."""
+        return describe(self.method)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a condition changes the vector. CLIP's does not: it takes none."""
+        return self.entry.conditional
+
+    @property
+    def has_hidden_states(self) -> bool:
+        """Whether layer, token and embedding source can be chosen."""
+        return "layer" in self.entry.arguments
 
     @property
     def has_words(self) -> bool:
@@ -95,7 +112,7 @@ class Embedder(ABC):
         named = tuple(dict.fromkeys(condition for condition in conditions if condition is not None))
         if not self.conditional:
             return (None,)
-        return named if self.base is not None else (*named, None)
+        return named if self.entry.conditions == "required" else (*named, None)
 
     @abstractmethod
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
@@ -293,16 +310,16 @@ class Embedder(ABC):
                 f"{self.method} embeds an image without a condition: leave the condition out, "
                 "or choose a method that takes one (dior)"
             )
-        if request.together and not self.has_together:
-            raise ConditionError(f"{self.method} has a vector for each condition; one of several is for method clay")
+        if request.together and "together" not in self.entry.arguments:
+            able = " or ".join(each.name for each in METHODS.values() if "together" in each.arguments)
+            raise ConditionError(f"{self.method} has a vector for each condition; one of several is for method {able}")
         default = Request()
         for option, called in (
             ("layers", "layer"), ("tokens", "token"), ("layer_pooling", "layer_pooling"),
             ("embedding_source", "embedding_source"), ("prompt_types", "prompt_type"),
         ):  # fmt: skip
-            free = self.has_prompts if option == "prompt_types" else self.has_hidden_states
-            if not free and getattr(request, option) != getattr(default, option):
-                raise OptionError(f"{self.method} has nothing to choose there: leave {called} at its default")
+            if called not in self.entry.arguments and getattr(request, option) != getattr(default, option):
+                raise OptionError(f"{self.method} does not support {called}: leave it at its default")
 
 
 def checked_reading(image_reading: str) -> str:

@@ -6,7 +6,7 @@ CLIP once, and makes each condition's vectors from the stored ones.
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from PIL import Image
 
 from ..errors import ConditionError, ModelError, OptionError
 from ..inputs import aspect_texts
+from ..inputs.arguments import lists_keywords
 from ..inputs.conditions import checked_condition, checked_conditions
 from ..models.checkpoint import Checkpoint
 from .clip import CLIP
-from .embedder import Embedder, is_one_image
+from .embedder import Embedder
+from .options import is_one_image
 from .projections import clay, indirect
 from .projections.vectors import unit
 from .request import Embedded, Request
@@ -192,12 +194,13 @@ class InDiReCT(Projected):
 
     def matrix(self, condition: str) -> Vectors:
         """The condition's map, (components, d)."""
-        if condition not in self._matrices:
-            texts = self.embedded_texts(condition)
-            (self._matrices[condition],) = indirect.fit(
-                [texts], components=self.components, solver=self.solver, seed=self.seed
-            )
-        return self._matrices[condition]
+        with self.lock:
+            if condition not in self._matrices:
+                texts = self.embedded_texts(condition)
+                (self._matrices[condition],) = indirect.fit(
+                    [texts], components=self.components, solver=self.solver, seed=self.seed
+                )
+            return self._matrices[condition]
 
     def fit(self, images: Any) -> None:
         """Nothing: the map is made from texts alone."""
@@ -254,10 +257,18 @@ class CLAY(Projected):
         """
         if self._image_mean is None:
             raise OptionError("clay needs the mean of the images: call fit(images) on the collection or a sample first")
-        if condition not in self._maps:
-            texts = self.embedded_texts(condition)
-            self._maps[condition] = clay.fit(texts, self._image_mean, components=self.components).matrix
-        return self._maps[condition]
+        with self.lock:
+            if condition not in self._maps:
+                texts = self.embedded_texts(condition)
+                self._maps[condition] = clay.fit(texts, self._image_mean, components=self.components).matrix
+            return self._maps[condition]
+
+    def stream(self, images: Iterable[Any], request: Request, **options: Any) -> Iterator[Any]:
+        """As every method's; with the mean that is known now, whatever `fit` learns meanwhile."""
+        now = object.__new__(type(self))
+        with self.lock:
+            now.__dict__.update(vars(self))
+        return Embedder.stream(now, images, request, **options)
 
     def fit(self, images: "ImageInput | Sequence[ImageInput]") -> None:
         """Take the mean of these images."""
@@ -266,8 +277,12 @@ class CLAY(Projected):
 
     def fit_vectors(self, parts: Iterable[Vectors]) -> None:
         """Take the mean of the base's vectors (n, d), part by part."""
-        self._image_mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
-        self._maps.clear()
+        mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
+        with self.lock:
+            self._image_mean, self._maps = mean, {}
+
+    def _learned(self) -> dict[str, Any]:
+        return {} if self._image_mean is None else {"_image_mean": self._image_mean}
 
     def embed_text(self, texts: Sequence[str], request: Request) -> Vectors:
         """Texts in the subspace. They lie where the images are laid, so that they are not reflected."""
@@ -277,6 +292,7 @@ class CLAY(Projected):
         ]
         return _arranged([clay.project(each, vectors) for each in without], request)
 
+    @lists_keywords
     def encode_together(
         self,
         images: "ImageInput | Sequence[ImageInput]",

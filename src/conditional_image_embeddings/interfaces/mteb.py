@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CieError, ConditionError, OptionError, UnknownOptionError, require
+from ..errors import CieError, ConditionError, OptionError, require
+from ..inputs.arguments import check_keywords
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from ..methods.request import Request
@@ -92,7 +93,7 @@ class ConditionalModel:
     Raises:
         ModelError: the model cannot be found or loaded.
         ConditionError: a condition cannot be used, or was given though the method takes none.
-        TypeError: an unknown option; the message lists the known ones.
+        UnknownOptionError: an unknown option; the message lists the known ones.
     """
 
     def __init__(
@@ -149,13 +150,12 @@ class ConditionalModel:
 
         Raises:
             ImageError: an image cannot be read, or the model or its processor fails on it.
-            TypeError: an unknown keyword; the message lists the known ones.
+            UnknownOptionError: an unknown keyword; the message lists the known ones.
             ValueError: a batch has neither images nor texts.
         """
         from tqdm.auto import tqdm
 
-        if unknown := sorted(kwargs.keys() - set(_OF_CALLS)):
-            raise UnknownOptionError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(_OF_CALLS)}")
+        check_keywords(kwargs, _OF_CALLS, of="encode")
         condition = self.condition(task_metadata.name)
         batches = tqdm(inputs, desc=task_metadata.name, disable=not kwargs.get("show_progress_bar"), leave=False)
         return np.concatenate(
@@ -215,7 +215,7 @@ class ConditionalModel:
 
     def _dimension(self) -> int | None:
         try:
-            return mixed.dimension(self.embedder, self._condition, self._options)
+            return self.embedder.get_embedding_dimension(self._condition, **self._options)
         except (CieError, ValueError):  # such as a method that needs a condition, and only some tasks have one
             return None
 

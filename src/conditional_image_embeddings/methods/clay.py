@@ -16,7 +16,7 @@ whatever the conditions. What the summaries leave open is chosen here:
 The functions take vectors only; the class brings the model.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import OptionError
+from ..inputs.arguments import lists_keywords
 from ..inputs.conditions import checked_conditions
 from . import unit_vectors
 from .clip import CLIP
-from .embedder import is_one_image
+from .embedder import Embedder
+from .options import is_one_image
 from .projected import Projected, Vectors, WordList
 from .request import Request
 from .unit_vectors import checked_components, mean_direction, rows, unit, unit_texts
@@ -73,17 +75,26 @@ class CLAY(Projected):
         """
         if self._image_mean is None:
             raise OptionError("clay needs the mean of the images: call fit(images) on the collection or a sample first")
-        if condition not in self._matrices:
-            texts = self.embedded_texts(condition)
-            self._matrices[condition] = fit(texts, self._image_mean, components=self.components).matrix
-        return self._matrices[condition]
+        with self.lock:
+            if condition not in self._matrices:
+                texts = self.embedded_texts(condition)
+                self._matrices[condition] = fit(texts, self._image_mean, components=self.components).matrix
+            return self._matrices[condition]
 
     def text_matrix(self, condition: str) -> Vectors:
         """The subspace itself, (k, d): texts lie where the images are laid, so that they are not reflected."""
-        if condition not in self._text_matrices:
-            texts = self.embedded_texts(condition)
-            self._text_matrices[condition] = fit(texts, components=self.components).matrix
-        return self._text_matrices[condition]
+        with self.lock:
+            if condition not in self._text_matrices:
+                texts = self.embedded_texts(condition)
+                self._text_matrices[condition] = fit(texts, components=self.components).matrix
+            return self._text_matrices[condition]
+
+    def stream(self, images: Iterable[Any], request: Request, **options: Any) -> Iterator[Any]:
+        """As every method's; with the mean that is known now, whatever `fit` learns meanwhile."""
+        now = object.__new__(type(self))
+        with self.lock:
+            now.__dict__.update(vars(self))
+        return Embedder.stream(now, images, request, **options)
 
     def fit(self, images: "ImageInput | Sequence[ImageInput]") -> None:
         """Take the mean of these images."""
@@ -92,9 +103,14 @@ class CLAY(Projected):
 
     def fit_vectors(self, parts: Iterable[Vectors]) -> None:
         """Take the mean of the backbone's vectors (n, d), part by part."""
-        self._image_mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
-        self._matrices.clear()
+        mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
+        with self.lock:
+            self._image_mean, self._matrices = mean, {}
 
+    def _learned(self) -> dict[str, Any]:
+        return {} if self._image_mean is None else {"_image_mean": self._image_mean}
+
+    @lists_keywords
     def encode_together(
         self,
         images: "ImageInput | Sequence[ImageInput]",

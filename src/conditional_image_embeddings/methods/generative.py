@@ -154,6 +154,9 @@ class Generative(Embedder):
             vectors[:, None, None, None, None], (len(texts), *request.shape, vectors.shape[-1])
         ).copy()
 
+    def _for_words(self) -> dict[str, Any]:
+        return {}  # answers come with every vector
+
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a condition and prompt type."""
         self._check(request)

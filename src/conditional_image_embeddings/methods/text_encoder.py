@@ -7,6 +7,7 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -56,18 +57,20 @@ class TextEncoder:
                 **options,
             )
         self._model = model.eval()
+        self._lock = Lock()
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, d) of texts, float32."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known.clear()
-            new = list(dict.fromkeys(texts))
-        if new:
-            vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
-            self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
-        return np.stack([self._known[text] for text in texts])
+        """Vectors (n, d) of texts, float32; one thread at a time."""
+        with self._lock:
+            new = [text for text in dict.fromkeys(texts) if text not in self._known]
+            if len(self._known) + len(new) > REMEMBERED:
+                self._known.clear()
+                new = list(dict.fromkeys(texts))
+            if new:
+                vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
+                self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
+            return np.stack([self._known[text] for text in texts])
 
 
 def is_installed() -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConditionError, OptionError
+from ..vectors import unit as scaled_to_unit
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
 
@@ -19,8 +20,7 @@ def unit(vectors: ArrayLike, *, ndim: int = 2, name: str = "vectors") -> NDArray
         raise OptionError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
     if not np.isfinite(values).all():
         raise OptionError(f"the {name} hold NaN or infinity")
-    length = np.linalg.norm(values, axis=-1, keepdims=True)
-    return np.asarray(values / np.maximum(length, 1e-30), dtype=np.float64)
+    return scaled_to_unit(values, np.float64)
 
 
 def unit_texts(texts: ArrayLike) -> NDArray[np.float64]:

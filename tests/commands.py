@@ -81,7 +81,7 @@ def _fresh_interpreter() -> Iterator[None]:
         warnings.resetwarnings()
         for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", ignored)
-        warnings.showwarning = lambda *shown, **_: _print(warnings.formatwarning(*shown[:4]))  # type: ignore[misc]
+        warnings.showwarning = lambda *shown, **_: _print(warnings.formatwarning(*shown[:4]))
         try:
             yield
         finally:

@@ -25,8 +25,9 @@ from tqdm.auto import tqdm
 
 from ..datasets.benchmark import Benchmark
 from ..errors import ImageError
+from ..inputs.folders import path_to_text
 from ..inputs.images import image_name, read_image, stored_size, thumbnail
-from ..inputs.sources import ImageSource, listing, path_to_text, select
+from ..inputs.sources import ImageSource, listing, select
 from ..methods.embedder import Embedder
 from ..methods.request import Embedded, Request, WordScores
 from ..methods.settings import Setting

@@ -7,7 +7,7 @@ other programs (EPS, PDF) or that Pillow reads for old times' sake, and nothing 
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,7 @@ ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Encoded | Image.Image | NDArray[Any]"
     " | torch.Tensor"
 )
+LazyImage: TypeAlias = "ImageInput | Callable[[], ImageInput]"  # an image, or what reads it when its turn comes
 
 MAX_PIXELS = 178_956_970  # where Pillow too takes an image for a decompression bomb
 THUMBNAIL_SIDE = 160

@@ -139,7 +139,7 @@ class ConditionalEncoder(SentenceTransformer):
         if pool is not None or chunk_size is not None or isinstance(device, list):
             raise OptionError("there is one process and one device: leave out pool, chunk_size, and lists of devices")
         if device is not None and not _same(torch.device(device), self.device):
-            raise ValueError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
+            raise OptionError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
         batch_size = optional_count("batch_size", batch_size)
         truncate_dim = optional_count("truncate_dim", self.truncate_dim if truncate_dim is None else truncate_dim)
         one = self.is_singular_input(inputs)

@@ -275,6 +275,15 @@ def test_nothing_lands_outside(tmp_path: Path, name: str) -> None:
     assert not Path("/evil").exists()
 
 
+def test_folders_nested_without_end_are_not_unpacked(tmp_path: Path) -> None:
+    for suffix, data in ((".zip", evil_zip("d/" * 1500 + "1.jpg")), (".tar", evil_tar("d/" * 1500 + "1.jpg"))):
+        archive = tmp_path / f"archive{suffix}"
+        archive.write_bytes(data)
+        with pytest.raises(DatasetError, match="nests more than 64 folders"):
+            unpack(archive, tmp_path / "in")
+        assert not list((tmp_path / "in").iterdir())
+
+
 def test_links_are_not_unpacked(tmp_path: Path) -> None:
     kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
     for index, data in enumerate((evil_zip("link", 0o120777), *(evil_tar("link", kind) for kind in kinds))):

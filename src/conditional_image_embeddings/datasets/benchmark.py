@@ -1,4 +1,4 @@
-"""What a benchmark is: images with an id each, and one label an image under each of its aspects.
+"""What a benchmark is: images with an id each, and one label per image under each of its aspects.
 
 Labels are joined to images and to vectors by the image's id, never by position. A benchmark is also an image source: a
 job embeds it like any folder, for which its images are enough.

@@ -90,7 +90,7 @@ def fetch(
             try:
                 _verify(part, md5)
             except DatasetError:
-                part.unlink()  # going on from it would not mend it
+                part.unlink()  # going on from it would not fix it
                 raise
             part.replace(target)
     except Timeout as error:

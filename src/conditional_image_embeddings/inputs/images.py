@@ -59,7 +59,7 @@ def read_image(
         max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept, the other side
             truncated as the paper's code does, but never to 0); 0 leaves the image as it is.
         as_reference: The pixels that the paper's code sees, which are those of Pillow's `convert("RGB")`: the EXIF
-            orientation ignored, alpha dropped, 16 bits a channel clipped or cut as Pillow has it.
+            orientation ignored, alpha dropped, 16 bits per channel clipped or cut as Pillow has it.
         name: What messages call the image; None: its path, if it has one.
 
     Raises:

@@ -154,7 +154,7 @@ def _image_column(schema: Any, where: str) -> str:
 
 
 def _distinct(values: Iterator[Any]) -> bool:
-    """Whether these are all there and all different; 8 bytes a value."""
+    """Whether these are all there and all different; 8 bytes per value."""
     import numpy as np
 
     hashes = np.fromiter((hash(None if value is None else str(value)) for value in values), np.int64)

@@ -52,7 +52,7 @@ def unpack(
         How many files were unpacked.
 
     Raises:
-        DatasetError: the archive is not whole, is encrypted, holds a path outside itself or a deep one, or is too large.
+        DatasetError: the archive is not whole, is encrypted, holds a path outside itself or too deep, or is large.
     """
     from tqdm.auto import tqdm
 

@@ -24,9 +24,9 @@ from .tables import misfit
 LOCK = ".cie-embed.lock"
 MANY_FRAGMENTS = 20  # a table in more pieces than this is compacted at a job's end
 GRACE = timedelta(minutes=10)  # a reader may take so long; versions older than that are removed by a compaction
-AGAIN = {  # what repairs a damaged table, once it was removed
-    "images": "the next job writes it anew, and embeds its images anew",
-    "failures": "the next job writes it anew",
+AGAIN = {  # what makes a damaged table anew, once it was removed
+    "images": ": the next job writes it anew, and embeds its images anew",
+    "failures": ": the next job writes it anew",
 }
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Database:
         self.directory = None if "://" in str(uri) else Path(uri).expanduser()
         self.uri = str(self.directory or uri)
         self._held: os.stat_result | None = None
+        self._warned: set[str] = set()
         if self.directory is not None:
             if self.directory.exists() and not self.directory.is_dir():
                 raise StoreError(f"{self.uri} is a file, not a database: choose a directory with -e")
@@ -191,9 +192,15 @@ class Database:
                     reason += f"; if it is damaged, {self._remedy(table)}"
             raise StoreError(f"{what} cannot be {verb}: {reason}") from error
 
+    def _warn(self, text: object) -> None:
+        """Each text once: what is damaged is met again and again."""
+        if str(text) not in self._warned:
+            self._warned.add(str(text))
+            logger.warning("%s", text)
+
     def _damaged(self, table: str, reason: str) -> StoreError:
         return StoreError(f"table {table} of {self.uri} is damaged: {reason}; {self._remedy(table)}")
 
     def _remedy(self, table: str) -> str:
-        again = AGAIN.get(table, "run the command that made it again")
-        return f"remove {self.uri.rstrip('/')}/{table}.lance: {again}"
+        again = AGAIN.get(table, ", and run the command that made it again")
+        return f"remove {self.uri.rstrip('/')}/{table}.lance{again}"

@@ -18,6 +18,7 @@ from ..datasets.benchmark import Benchmark
 from ..errors import ImageError
 from ..inputs.sources import ImageSource, select
 from ..methods.embedder import Embedder
+from ..methods.registry import describe
 from ..methods.request import Embedded, Request
 from ..methods.settings import Setting
 from .derivation import derive
@@ -67,9 +68,9 @@ def run_job(
     """
     started = time.perf_counter()
     request = request.distinct()
-    if not isinstance(embedder, LazyEmbedder) and embedder.base is not None:
+    if not isinstance(embedder, LazyEmbedder) and embedder.entry.is_derived:
         of_base = run_job(
-            store, source, embedder.base, Request(),
+            store, source, embedder.backbone, Request(),
             batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar,
         )  # fmt: skip
         return derive(store, of_base, cast("Projected", embedder), request, started)
@@ -169,7 +170,7 @@ class _Job:
     def _count_empty(self, targets: Sequence[Target], embedded: Embedded) -> None:
         if embedded.words is not None:
             for setting, (condition, prompt_type, *_), _ in targets:
-                if setting.method == "generative" and embedded.words[condition][prompt_type][0][0] == "":
+                if describe(setting.method).tells == "answer" and embedded.words[condition][prompt_type][0][0] == "":
                     self._empty[setting.name] += 1
 
 

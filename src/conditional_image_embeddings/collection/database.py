@@ -29,6 +29,8 @@ AGAIN = {  # what makes a damaged table anew, once it was removed
     "failures": ": the next job writes it anew",
 }
 
+FORBIDDEN = r"os error (1|13|30)\b|PermissionDenied|ReadOnlyFilesystem"
+
 logger = logging.getLogger(__name__)
 
 
@@ -156,9 +158,9 @@ class Database:
 
     def _compact(self, table: Any) -> None:
         """Merge the many small pieces that a long job leaves."""
+        self._check_held()
         with self._explained("compacted", table.name):
             if table.stats()["fragment_stats"]["num_fragments"] > MANY_FRAGMENTS:
-                self._check_held()
                 table.optimize(cleanup_older_than=GRACE)
 
     @contextmanager
@@ -181,11 +183,12 @@ class Database:
             code = error.errno if isinstance(error, OSError) else None
             if "No space left" in text or "os error 28" in text:
                 reason = "the disk is full; what was committed stays: free some space and run the same command again"
-            elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(r"os error (1|13|30)\b", text):
-                reason = os.strerror(code).lower() if code else text[:300]
+            elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(FORBIDDEN, text):
+                reason = os.strerror(code or errno.EACCES).lower()
                 if verb == "written":
                     reason += ": choose another database with -e, or make this one writable"
                     raise ReadOnlyError(f"{what} cannot be {verb}: {reason}") from error
+                reason += ": make it readable for you"
             else:
                 reason = text if len(text) <= 300 else f"{text[:300]}..."
                 if table is not None:

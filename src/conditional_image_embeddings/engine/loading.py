@@ -18,7 +18,8 @@ from ..errors import ModelError
 from ..models import heads
 from ..models.checkpoint import Checkpoint
 from ..models.reasons import single_line_errors
-from .chat import ChatFrame, chat_frame
+from .chat import ChatFrame
+from .templates import chat_frame
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -145,7 +146,7 @@ def load(
     Args:
         checkpoint: The model.
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers.
-        thinking: As for `chat.chat_frame`, and so is `chat_template_kwargs`.
+        thinking: As for `templates.chat_frame`, and so is `chat_template_kwargs`.
         chat_template_kwargs: Further variables of the chat template.
 
     Raises:

@@ -4,8 +4,9 @@ Families differ here in data only; everything is found through transformers' pub
 """
 
 import inspect
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,7 +35,9 @@ class LVLM:
             `hidden_states[k]` is the output of `layers[k - 1]`.
         chat: What becomes of an image and a text before the model reads them.
         image_token_id: The token that stands for a piece of the image.
-        narrows: Whether the highest layer's feed-forward network may see the wanted tokens only (`hidden_states.run`).
+        prune_top_mlp: Whether the highest layer's feed-forward network sees the wanted tokens only, as the plan of the
+            model has it (`plan.ExecutionPlan`).
+        lock: Held by whoever runs the model: its passes are told apart by hooks on modules that all of them share.
     """
 
     name: str
@@ -47,6 +50,7 @@ class LVLM:
     image_token_id: int
     cache_argument: str
     prune_top_mlp: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def device(self) -> torch.device:
@@ -96,9 +100,7 @@ class LVLM:
         """Compile what of each layer does not know which layer it is: norms and feed-forward networks.
 
         The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
-        Nor is a compiled network narrowed: each pass has hooks of its own, and would be compiled again.
         """
-        self.prune_top_mlp = False
         for layer in set(self.layers):
             for part in _without_cache(layer):
                 part.compile(dynamic=True)

@@ -17,7 +17,7 @@ from .verdicts import recall, remember
 
 KIND = "templates"
 SECONDS = 2  # of a processor, for all prompts; a template needs milliseconds
-BYTES = 2**29  # address space of the process, which needs a tenth of it
+BYTES = 2**29  # that the process may take besides what it begins with
 MAX_SOURCE = 2**20  # characters of a template
 MAX_PROMPT = 2**18  # characters of what it writes around a short text
 PATIENCE = 60  # seconds of waiting for those of a processor, on a machine with other work
@@ -57,6 +57,8 @@ def check_bounds(name: str, template: str, chats: Sequence[Mapping[str, Any]], v
 
 def _problem(job: dict[str, Any]) -> str | None:
     """What is wrong with how the template renders; None if nothing is, or nothing can be tried here."""
+    if getattr(sys, "frozen", False):  # there is no interpreter to start
+        return None
     job = {**job, "path": sys.path, "seconds": SECONDS, "bytes": BYTES}
     program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("template_trial.py"))]
     slow = f"does not end: it was stopped after {SECONDS} s"
@@ -66,7 +68,7 @@ def _problem(job: dict[str, Any]) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return slow
-    except OSError:  # no interpreter to start, as in a frozen program
+    except OSError:
         return None
     if done.returncode == OUT_OF_MEMORY:
         return f"needs more than {BYTES >> 20} MiB for a short text"

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 OUT_OF_MEMORY = 3  # exit status
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def _limit(seconds: int, size: int) -> None:
-    """Let this process use so many more seconds of a processor, and so many bytes, where the system can hold it to."""
+    """Let this process use so many seconds of a processor and so many bytes more, where the system can see to it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -58,7 +59,7 @@ def _limit(seconds: int, size: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     limits = {
         resource.RLIMIT_CPU: math.ceil(used.ru_utime + used.ru_stime) + seconds,
-        resource.RLIMIT_AS: size,
+        resource.RLIMIT_AS: _address_space(resource.getpagesize()) + size,
         resource.RLIMIT_CORE: 0,
     }
     for kind, most in limits.items():
@@ -66,6 +67,14 @@ def _limit(seconds: int, size: int) -> None:
             resource.setrlimit(kind, (most, most))
         except (ValueError, OSError):  # a lower limit is set, or macOS, which knows none for memory
             continue
+
+
+def _address_space(page: int) -> int:
+    """Bytes that this process has mapped so far, which may be hundreds of MiB of locales; 0 where it cannot be told."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * page
+    except (OSError, ValueError):
+        return 0
 
 
 if __name__ == "__main__":

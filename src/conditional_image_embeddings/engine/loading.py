@@ -4,9 +4,8 @@ Families differ here in data only; everything is found through transformers' pub
 """
 
 import inspect
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +26,9 @@ from .templates import chat_frame
 class LVLM:
     """An image-text-to-text model.
 
+    Prompts are made by any number of threads at once; passes through the model go one at a time, since the hooks that
+    tell them apart sit on modules that all of them share.
+
     Attributes:
         model: The whole model; its head runs only where words are wanted.
         processor: Text and image to model inputs.
@@ -37,7 +39,6 @@ class LVLM:
         image_token_id: The token that stands for a piece of the image.
         prune_top_mlp: Whether the highest layer's feed-forward network sees the wanted tokens only, as the plan of the
             model has it (`plan.ExecutionPlan`).
-        lock: Held by whoever runs the model: its passes are told apart by hooks on modules that all of them share.
     """
 
     name: str
@@ -50,7 +51,6 @@ class LVLM:
     image_token_id: int
     cache_argument: str
     prune_top_mlp: bool = False
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def device(self) -> torch.device:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import limits
 from .command import EXIT_SOME_IMAGES_FAILED, Command, list_failures
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ AS_REFERENCE = (
 @click.option("--clustering/--no-clustering", default=True, help="With or without AMI and NMI: k-means takes its time.")
 @click.option("--skip-missing", is_flag=True, help="Leave out what is not there, instead of refusing to begin.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do and how long it takes; nothing is stored.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
+@click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--device", help="As in `cie embed`.")
 @click.option("--dtype", help="As in `cie embed`.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="As in `cie embed`.")
@@ -78,6 +79,7 @@ def reproduce(
     from .. import datasets, evaluation
     from ..collection.store import Store
     from ..evaluation.reproduction import Reproduction
+    from ..methods.registry import describe
     from ..reports import pages as report
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
@@ -85,7 +87,7 @@ def reproduce(
             f"--as-reference sets {' and '.join(set_twice)} by itself: leave out the one or the other"
         )
     chosen = _listed(methods)
-    if not models and chosen != ["pixels"]:
+    if not models and (not chosen or any(describe(method).model_family for method in chosen)):
         from ..models.suggestion import suggest_models
 
         raise click.UsageError(
@@ -140,7 +142,7 @@ def _tell(missing: list[str]) -> int:
 
 
 def _plan(works: "list[Work]") -> str:
-    """The plan as a table to read: a line a dataset, method and model."""
+    """The plan as a table to read: a line per dataset, method and model."""
     from ..evaluation import aligned
 
     timed = any(work.seconds is not None for work in works)

@@ -63,9 +63,6 @@ class DIOR(Embedder):
     """
 
     method = "dior"
-    conditional = True
-    has_prompts = True
-    has_hidden_states = True
 
     def __init__(
         self,
@@ -81,7 +78,7 @@ class DIOR(Embedder):
         compile: bool = False,  # noqa: A002 - torch's own word for it
     ) -> None:
         if positions not in POSITIONS:
-            raise ValueError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
+            raise OptionError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
@@ -134,7 +131,7 @@ class DIOR(Embedder):
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
         if image.height == 3 and _guesses_channels(self.lvlm.processor.image_processor):
-            raise ValueError("an image 3 pixels high would be taken for one with its channels first")
+            raise ValueError("an image 3 pixels high would be taken for one with its channels first")  # caught
         prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
         if request.drawing:
             pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes())

@@ -6,7 +6,7 @@ user calls is written once, in `encoding` and `queries`; that it may be called f
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from ..inputs.arguments import checked_count, optional_count
 from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
 from .encoding import Encoding
 from .queries import Queries
+from .registry import METHODS, Method, describe
 from .request import Embedded, Request
 from .resource import Resource
 from .settings import Setting
@@ -23,6 +24,8 @@ from .streaming import Key, stream
 
 if TYPE_CHECKING:
     import torch
+
+    from ..models.checkpoint import Checkpoint
 
 ORDINARY = 700  # pixels on the longer side of the picture that is tried when another fails
 
@@ -43,12 +46,9 @@ class Embedder(Resource, Encoding, Queries):
         method: The method's name, such as "dior".
         model: The model as the user named it.
         revision: The hub's commit or a fingerprint of the local files.
-        conditional: Whether a condition changes the vector. CLIP's does not: it takes none.
+        entry: What the registry says of the method: its conditions, which arguments of `encode` it takes, ...
         depth: The highest layer whose hidden states there are; 0 where there is nothing to choose.
-        base: The embedder whose vectors this one maps without looking at the images again, if it does.
-        has_together: Whether several conditions can make one vector.
-        has_prompts: Whether the prompt type can be chosen.
-        has_hidden_states: Whether layer, token and embedding source can be chosen.
+        backbone: The embedder that holds the model: this one, unless it stands on another.
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         image_reading: "upright", as a viewer shows them; or "reference", the pixels that the paper's code sees (see
             `images.read_image`).
@@ -58,46 +58,63 @@ class Embedder(Resource, Encoding, Queries):
     method: str
     model: str
     revision: str | None
-    conditional: bool
     depth: int
-    base: "Embedder | None" = None
-    has_together: bool = False
-    has_prompts: bool = False
-    has_hidden_states: bool = False
     image_max_size: int
     image_reading: str = IMAGE_READINGS[0]
     budget: int
 
+    @classmethod
+    def from_checkpoint(cls, checkpoint: "Checkpoint", **options: Any) -> Self:
+        """The method on a model that was found; `options` are those of `load` that are the method's."""
+        make: Any = cls
+        made: Self = make(checkpoint, **options)
+        return made
+
     @property
-    def reader(self) -> "Embedder":
-        """The embedder that holds the model: this one, unless it stands on another."""
-        return self.base or self
+    def backbone(self) -> "Embedder":
+        """The embedder that holds the model."""
+        return self
+
+    @property
+    def entry(self) -> Method:
+        """What the registry says of the method."""
+        return describe(self.method)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a condition changes the vector. CLIP's does not: it takes none."""
+        return self.entry.conditional
+
+    @property
+    def has_hidden_states(self) -> bool:
+        """Whether layer, token and embedding source can be chosen."""
+        return "layer" in self.entry.arguments
 
     @property
     def lock(self) -> Any:
         """One for all embedders that stand on the same model."""
-        reader = self.reader
-        return self._own_lock if reader is self else reader.lock
+        backbone = self.backbone
+        return self._own_lock if backbone is self else backbone.lock
 
     @property
     def device(self) -> "torch.device":
         """Where the model is."""
         import torch
 
-        checkpoint: Any = getattr(self.reader, "checkpoint", None)
+        checkpoint: Any = getattr(self.backbone, "checkpoint", None)
         found: torch.device = torch.device("cpu") if checkpoint is None else checkpoint.device
         return found
 
     @property
     def dtype(self) -> str:
         """What the model computes in, such as "float32"."""
-        checkpoint: Any = getattr(self.reader, "checkpoint", None)
+        checkpoint: Any = getattr(self.backbone, "checkpoint", None)
         return "float32" if checkpoint is None else str(checkpoint.dtype).removeprefix("torch.")
 
     @property
     def sharing(self) -> str | None:
         """How one pass serves all conditions of an image, of `engine.self_check.STRATEGIES`; None without prompts."""
-        plan: Any = getattr(self.reader, "plan", None)
+        plan: Any = getattr(self.backbone, "plan", None)
         return None if plan is None else str(plan.name)
 
     def __repr__(self) -> str:
@@ -138,7 +155,7 @@ class Embedder(Resource, Encoding, Queries):
         named = tuple(dict.fromkeys(condition for condition in conditions if condition is not None))
         if not self.conditional:
             return (None,)
-        return named if self.base is not None else (*named, None)
+        return named if self.entry.conditions == "required" else (*named, None)
 
     @abstractmethod
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
@@ -202,16 +219,16 @@ class Embedder(Resource, Encoding, Queries):
                 f"{self.method} embeds an image without a condition: leave the condition out, "
                 "or choose a method that takes one (dior)"
             )
-        if request.together and not self.has_together:
-            raise ConditionError(f"{self.method} has a vector for each condition; one of several is for method clay")
+        if request.together and "together" not in self.entry.arguments:
+            able = " or ".join(each.name for each in METHODS.values() if "together" in each.arguments)
+            raise ConditionError(f"{self.method} has a vector for each condition; one of several is for method {able}")
         default = Request()
         for option, called in (
             ("layers", "layer"), ("tokens", "token"), ("layer_pooling", "layer_pooling"),
             ("embedding_source", "embedding_source"), ("prompt_types", "prompt_type"),
         ):  # fmt: skip
-            free = self.has_prompts if option == "prompt_types" else self.has_hidden_states
-            if not free and getattr(request, option) != getattr(default, option):
-                raise OptionError(f"{self.method} has nothing to choose there: leave {called} at its default")
+            if called not in self.entry.arguments and getattr(request, option) != getattr(default, option):
+                raise OptionError(f"{self.method} does not support {called}: leave it at its default")
 
 
 def checked_reading(image_reading: str) -> str:

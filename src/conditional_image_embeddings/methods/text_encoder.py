@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ModelError
-from ..models.finding import fingerprint, hub_commit
+from ..errors import ModelError, require
+from ..models.finding import hub_commit
+from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
@@ -33,17 +34,21 @@ class TextEncoder:
         name: A hub id, a directory that sentence-transformers reads, or "minilm" for the one that needs no network.
         device: Where it runs.
         dtype: The type of its numbers.
+        revision: A branch, tag or commit on the hub; None is the default branch.
         options: `token`, `cache_folder`, `local_files_only`, `trust_remote_code`, as `Checkpoint.find` takes them.
 
     Raises:
         ModelError: there is none, or its weights are missing; one line says what to do.
     """
 
-    def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype, **options: Any) -> None:
+    def __init__(
+        self, name: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None, **options: Any
+    ) -> None:
+        require("minilm" if name == PACKAGED else "generative", f"text encoder {name!r}")
         from sentence_transformers import SentenceTransformer
 
-        self.name = name
-        location, self.revision, options = _find(name, options)
+        self.name, self.dtype = name, dtype
+        location, self.revision, options = _find(name, revision, options)
         with single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
             model = SentenceTransformer(
                 location,
@@ -73,7 +78,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+def _find(name: str, revision: str | None, options: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
     """Where the encoder is, what it was (commit or fingerprint), and what else its loading needs."""
     directory = _directory(name)
     if directory is not None:
@@ -82,7 +87,7 @@ def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str
         return str(directory), revision, {}
     hub = {"cache_dir": options.pop("cache_folder", None), "token": options.get("token")}
     remedy = f"pass a directory with a sentence-transformers model, or {PACKAGED!r} (--text-encoder {PACKAGED})"
-    commit, reachable = hub_commit(name, None, hub, options.pop("local_files_only", False), remedy)
+    commit, reachable = hub_commit(name, revision, hub, options.pop("local_files_only", False), remedy)
     options |= {"cache_folder": hub["cache_dir"], "revision": commit, "local_files_only": not reachable}
     return name, commit, options
 

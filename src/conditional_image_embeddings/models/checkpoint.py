@@ -1,21 +1,25 @@
 """A model on disk or on the hub: how it is loaded, with all that it consists of.
 
-Every method loads through here, so a hub id, a local directory and the models in the box behave alike, weights come
+Every method loads through here, so a hub id, a local directory and the bundled models behave alike, weights come
 from safetensors only, and whatever goes wrong inside transformers or the hub's client reaches the user as one line.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .adapters import Adapter
 from .finding import Location
+from .fingerprint import fingerprint
+from .limits import check_size
 from .processors import is_complete, load_processor, warn_without_template
 from .reasons import quiet, single_line_errors
-from .verification import check_shards, check_weights, read_config
+from .verification import check_weights, read_config
+from .weights import find_weights
 
 if TYPE_CHECKING:
     import torch
@@ -140,9 +144,13 @@ class Checkpoint:
     @property
     def revision(self) -> str | None:
         """The hub's commit, or a fingerprint of the local files that is the same for copies of them; of an adapter,
-        both that of the base model and its own.
+        both that of the base model and its own. What a `subfolder` holds has one too.
         """
-        return self.files.revision if self.adapter is None else self.adapter.revision
+        parts = [self.files.revision if self.adapter is None else self.adapter.revision]
+        folders = {str(kwargs.get("subfolder") or "") for kwargs in (self.model_kwargs, self.processor_kwargs)}
+        if self.files.directory is not None:
+            parts += [fingerprint(self.files.directory / each) for each in sorted(folders - {""})]
+        return "+".join(part for part in parts if part is not None) or None
 
     @property
     def setting_extra(self) -> dict[str, Any]:
@@ -200,7 +208,9 @@ class Checkpoint:
         if self.adapter is not None and self.adapter.base is self.adapter.location:
             # transformers would load the adapter too, and leave it unmerged.
             kwargs = {**kwargs, "adapter_kwargs": {"subfolder": "none"}}
-        check_shards(self.name, self.files, kwargs)
+        weights = find_weights(self.name, self.files, self.config, kwargs)
+        if weights:
+            check_size(self.name, self._builder(auto_class), self.config, weights)
         model, report = auto_class.from_pretrained(
             self.location,
             config=self.config,
@@ -224,13 +234,19 @@ class Checkpoint:
     def _random_model(self, auto_class: Any, kwargs: dict[str, Any]) -> Any:
         import torch
 
+        build = self._builder(auto_class)
+        check_size(self.name, build, self.config)
         # Always drawn in float32 on the CPU: the same numbers whatever the dtype and device asked for.
-        build = getattr(auto_class, "from_config", None) or auto_class._from_config  # noqa: SLF001 - a plain class's only way
-        if hasattr(auto_class, "from_config"):
-            kwargs = {**kwargs, "trust_remote_code": self.hub_options.get("trust_remote_code", False)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
             return build(self.config, dtype=torch.float32, **kwargs).to(self.device, self.dtype)
+
+    def _builder(self, auto_class: Any) -> Callable[..., Any]:
+        """What makes a model of a config, without its weights."""
+        if not hasattr(auto_class, "from_config"):
+            build: Callable[..., Any] = auto_class._from_config  # noqa: SLF001 - a plain class's only way
+            return build
+        return partial(auto_class.from_config, trust_remote_code=self.hub_options.get("trust_remote_code", False))
 
     def _large(self) -> bool:
         """Whether loading deserves a progress bar. What comes from the hub may have to be downloaded."""

@@ -1,10 +1,10 @@
-"""What both maps ask of their input: finite vectors of unit length, and texts that differ."""
+"""What InDiReCT and CLAY ask of their input: finite vectors of unit length, and texts that differ."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import ConditionError
-from ...vectors import unit as scaled_to_unit
+from ..errors import ConditionError, OptionError
+from ..vectors import unit as scaled_to_unit
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
 
@@ -17,9 +17,9 @@ def unit(vectors: ArrayLike, *, ndim: int = 2, name: str = "vectors") -> NDArray
     """
     values = np.asarray(vectors, dtype=np.float64)
     if values.ndim != ndim or values.shape[-1] == 0:
-        raise ValueError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
+        raise OptionError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(f"the {name} hold NaN or infinity")
+        raise OptionError(f"the {name} hold NaN or infinity")
     return scaled_to_unit(values, np.float64)
 
 
@@ -38,6 +38,19 @@ def unit_texts(texts: ArrayLike) -> NDArray[np.float64]:
     return values
 
 
+def project(matrix: ArrayLike, vectors: ArrayLike) -> NDArray[np.float32]:
+    """Vectors seen through a map: normalise(matrix normalise(vector)).
+
+    Args:
+        matrix: (k, d).
+        vectors: (n, d).
+
+    Returns:
+        float32 (n, k), of unit length; what the matrix maps to zero stays zero.
+    """
+    return unit(unit(vectors) @ np.asarray(matrix, dtype=np.float64).T).astype(np.float32)
+
+
 def mean_direction(vectors: ArrayLike) -> NDArray[np.float64]:
     """The mean of the unit-length vectors (n, d), scaled to unit length: where on the sphere they lie, (d,).
 
@@ -46,14 +59,14 @@ def mean_direction(vectors: ArrayLike) -> NDArray[np.float64]:
     """
     mean = unit(vectors).mean(axis=0)
     if np.linalg.norm(mean) < 1e-6:
-        raise ValueError("the vectors cancel out: they have no mean direction")
+        raise OptionError("the vectors cancel out: they have no mean direction")
     return unit(mean, ndim=1)
 
 
 def checked_components(components: int) -> int:
     """The number of components asked for, at least 1."""
     if components < 1:
-        raise ValueError(f"components is {components}; at least 1 is needed")
+        raise OptionError(f"components is {components}; at least 1 is needed")
     return components
 
 

@@ -73,7 +73,8 @@ def fit(
             total = np.zeros(part.shape[1])
             outer = np.zeros((part.shape[1],) * 2) if whiten else outer
         values = part.astype(np.float64)
-        count, total = count + len(values), total + values.sum(axis=0)
+        with np.errstate(invalid="ignore"):  # of infinities: refused below
+            count, total = count + len(values), total + values.sum(axis=0)
         if whiten:
             outer += values.T @ values
     if not count:

@@ -140,3 +140,9 @@ def test_unknown_and_missing_lists(tmp_path: Path) -> None:
         from_list("imagenet", tmp_path)
     with pytest.raises(DatasetError, match=r"there is no .*info_files/rp2k/test\.json"):
         from_list("rp2k", tmp_path)
+
+
+def test_labels_and_aspects_are_in_one_spelling(photos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "labels.csv", ["photo,caf\u00e9", "a/1,cr\u00e8me", "a/2,cre\u0300me"])
+    found = from_table(photos, tmp_path / "labels.csv", aspects=["cafe\u0301"])
+    assert found.labels == {Aspect("caf\u00e9"): {"a/1.jpg": "cr\u00e8me", "a/2.png": "cr\u00e8me"}}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DatasetError, preview
+from ..inputs.conditions import normalized_text
 from ..inputs.folders import path_to_text
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def join_labels(
         root=str(root.resolve()),
         images={image_id: images[key] for key, image_id in ids.items()},
         labels={
-            aspect: {image_id: labels[key][aspect] for key, image_id in ids.items() if key in labels}
+            aspect: {image_id: normalized_text(labels[key][aspect]) for key, image_id in ids.items() if key in labels}
             for aspect in aspects
         },
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import DatasetError, preview
+from ..inputs.conditions import normalized_text
 from ..inputs.folders import path_to_text
 from ..inputs.tables import ID_COLUMNS
 from .benchmark import Aspect, Benchmark, join_labels
@@ -159,4 +160,4 @@ def _aspect(aspect: Aspect | str) -> Aspect:
 
 
 def _words(column: str) -> str:
-    return " ".join(column.replace("_", " ").split())
+    return normalized_text(column.replace("_", " "))

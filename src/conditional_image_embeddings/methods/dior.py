@@ -30,7 +30,7 @@ from ..inputs.conditions import prompt
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
 from ..models.reasons import single_line_errors
-from .embedder import Embedder, checked_reading
+from .embedder import Embedder, checked_reading, checked_size
 from .request import Embedded, Request
 from .settings import Setting
 
@@ -83,7 +83,7 @@ class DIOR(Embedder):
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
-        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
+        self.image_max_size, self.image_reading = checked_size(image_max_size), checked_reading(image_reading)
         self.positions = positions
         self.lvlm = loading.load(
             checkpoint,
@@ -98,7 +98,7 @@ class DIOR(Embedder):
         if chat_template_kwargs:
             self.prompt_extra["chat_template_kwargs"] = dict(chat_template_kwargs)
         self.depth = len(self.lvlm.layers)
-        with single_line_errors(checkpoint.name, "run"):
+        with self.lock, single_line_errors(checkpoint.name, "run"):
             plan = known_plans.plan_for(
                 self.lvlm,
                 checkpoint,

@@ -223,9 +223,10 @@ def test_cached_passes_are_exact_on_every_family_that_shares(key, tried):
     assert float((got - expected[:, :, [2, len(lvlm.layers)]]).abs().max()) <= EXACT
 
 
-def wrong(tried: Tried, states: Any) -> float:
+def wrong(tried: Tried, states: Any, *, images: int = 1) -> float:
     top = len(tried.lvlm.layers)
-    return float((run(tried, states, tried.prepared(), [top])[:, :, 0] - tried.reference[:, :, top]).abs().max())
+    found = run(tried, states, tried.prepared()[:images], [top])[:, :, 0]
+    return float((found - tried.reference[:images, :, top]).abs().max())
 
 
 @of_families(*PACKED)
@@ -250,7 +251,7 @@ def test_a_prefix_padded_on_the_wrong_side_is_noticed(key, tried, monkeypatch):
     """Carried states and windows; plain attention does not mind where the padding is."""
     monkeypatch.setattr(cached, "token_inputs", lambda rows, fill, left=False: batches.token_inputs(rows, fill))
     monkeypatch.setattr(cached, "position_ids", lambda rows, left=False: batches.position_ids(rows))
-    assert wrong(tried(key), cached.hidden_states) > WRONG
+    assert wrong(tried(key), cached.hidden_states, images=2) > WRONG
 
 
 # These take no positions from outside: their layers count how far back a key is, or have none.

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import miniatures as mini
 import pytest
 import web_server
+from commands import cie
 from filelock import FileLock
 
 from conditional_image_embeddings import datasets
@@ -289,11 +289,6 @@ def test_one_wrong_bit_is_found(tmp_path: Path) -> None:
     archive.write_bytes(data)
     with pytest.raises(DatasetError, match=r"not a whole archive: Bad CRC"):
         unpack(archive, tmp_path / "here")
-
-
-def cie(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "conditional_image_embeddings", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_commands(posters: str, tmp_path: Path) -> None:

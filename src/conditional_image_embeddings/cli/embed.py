@@ -33,7 +33,7 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     default=["describe"],
     show_default=True,
-    help="Repeat it for several, each a setting.",
+    help="Repeat it for several, each its own setting.",
 )
 @click.option("--average-prompts", is_flag=True, help="The mean over the prompt types given, as one setting.")
 @click.option(
@@ -43,7 +43,7 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     default=[-1],
     show_default=True,
-    help="0: input embeddings; k: after layer k. Repeat it for several, each a setting.",
+    help="0: input embeddings; k: after layer k. Repeat it for several, each its own setting.",
 )
 @click.option("--layer-pooling", type=click.Choice(LAYER_POOLINGS), help="One vector of all layers given instead.")
 @click.option("--token", type=limits.TOKEN, default=-1, show_default=True, help="Index into the prompt's tokens.")
@@ -93,7 +93,7 @@ LAYER_POOLINGS = ("mean", "concat")
 )
 @click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--workers", type=limits.WORKERS, help="Threads that read images; by default one per core.")
-@click.option("--no-share", is_flag=True, help="One separate pass a condition, to compare: the vectors are the same.")
+@click.option("--no-share", is_flag=True, help="One separate pass per condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
 @click.option(
     "--thinking",

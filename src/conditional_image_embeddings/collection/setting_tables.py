@@ -175,5 +175,5 @@ def _check_types(setting: Setting) -> None:
     texts = (setting.dataset, setting.method, setting.model)
     optional = (setting.source, setting.revision, setting.condition, setting.prompt_type)
     if not all(isinstance(text, str) for text in (*texts, *(text for text in optional if text is not None))):
-        raise TypeError("a text is no text")
+        raise TypeError("a text is no text")  # caught: the table is named as damaged
     setting.name  # noqa: B018 - what is in `extra` is looked at too

@@ -116,6 +116,11 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option("--revision", help="The model's revision on the hub.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Only if you trust it.")
+@click.option(
+    "--allow-outside-paths",
+    is_flag=True,
+    help="Read also files that a table's rows name outside of its folder. Only if you trust the table.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def embed(
     sources: tuple[str, ...],
@@ -136,6 +141,7 @@ def embed(
     together: bool,
     include_hidden: bool,
     exclude: tuple[str, ...],
+    allow_outside_paths: bool,
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
@@ -177,7 +183,9 @@ def embed(
         max_new_tokens=max_new_tokens,
         top_words=top_words,
     )
-    found = image_sources.find(sources, include_hidden=include_hidden, exclude=exclude)
+    found = image_sources.find(
+        sources, include_hidden=include_hidden, exclude=exclude, allow_outside=allow_outside_paths
+    )
     if loading["thinking"] == "off":
         del loading["thinking"]
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default

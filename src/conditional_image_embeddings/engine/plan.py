@@ -98,7 +98,7 @@ class ExecutionPlan:
             ValueError: anything else.
         """
         if not isinstance(values, dict) or values.keys() != {each.name for each in fields(cls)}:
-            raise ValueError("not the fields of a plan")
+            raise ValueError("not the fields of a plan")  # caught: it is made anew
         plan = cls(**{**values, "segments": tuple(values["segments"])})
         known = (
             plan.strategy in STRATEGIES
@@ -107,5 +107,5 @@ class ExecutionPlan:
             and isinstance(plan.differences, dict)
         )
         if not known:
-            raise ValueError("not the values of a plan")
+            raise ValueError("not the values of a plan")  # caught: it is made anew
         return plan

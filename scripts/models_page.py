@@ -12,8 +12,8 @@ import re
 import click
 
 from conditional_image_embeddings.cli.command import Command
-from conditional_image_embeddings.engine.description import CONDITION, description
 from conditional_image_embeddings.methods import load
+from conditional_image_embeddings.methods.description import CONDITION, description
 
 HEAD = """# What well-known models are fed
 

@@ -1,6 +1,7 @@
 """Images of every awkward kind: read the same however they come, or refused in one line that names them."""
 
 import contextlib
+import hashlib
 import io
 import os
 import struct
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conditional_image_embeddings import ImageError
-from conditional_image_embeddings.inputs import images
+from conditional_image_embeddings.inputs import encoded as encoded_bytes
+from conditional_image_embeddings.inputs.encoded import Encoded, read_encoded
 from conditional_image_embeddings.inputs.images import (
     FORMATS,
     HEIF_SUFFIXES,
@@ -297,12 +299,53 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             read_image(path)
 
 
+def test_a_file_is_read_once_and_stays_what_it_was(tmp_path: Path) -> None:
+    """Pixels, size, hash and status are those of one moment, whatever becomes of the file."""
+    file = tmp_path / "a.png"
+    file.write_bytes(png())
+    status = file.stat()
+    read = read_encoded(file)
+    file.unlink()
+    file.write_bytes(png(PICTURE[:10]))
+    assert (read.path, read.data, read.sha256) == (file, png(), hashlib.sha256(png()).hexdigest())
+    assert read.stat is not None
+    assert (read.stat.st_ino, read.stat.st_size, read.stat.st_mtime_ns) == (
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+    )
+    file.unlink()
+    assert stored_size(read) == (64, 48)
+    assert np.array_equal(np.asarray(read_image(read, max_size=0)), PICTURE)
+    assert read_encoded(png()) == Encoded(png())
+    with pytest.raises(ImageError, match=r"a\.png' is not there"):
+        read_encoded(file)
+    with pytest.raises(ImageError, match=r"a\.png' is no image in a format"):
+        read_image(Encoded(b"\x89PNG\r\n\x1a\n" + bytes(20), file))
+
+
+def test_files_of_any_size_are_read_to_their_end_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.png"
+    monkeypatch.setattr(encoded_bytes, "MAX_BYTES", 200_000)
+    for size in (1, 65_535, 65_536, 65_537, 199_999, 200_000):
+        file.write_bytes(bytes(size))
+        assert read_encoded(file).data == bytes(size)
+    for size in (200_001, 400_000):
+        file.write_bytes(bytes(size))
+        with pytest.raises(ImageError, match=f"has {size} bytes; at most 200000 are read"):
+            read_encoded(file)
+        with pytest.raises(ImageError, match=f"has {size} bytes; at most 200000 are read"):
+            read_encoded(bytes(size))
+    if Path("/proc/version").exists():  # a file that says 0 bytes
+        assert read_encoded("/proc/version").data == Path("/proc/version").read_bytes()
+
+
 def test_a_decompression_bomb_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = encoded(Image.new("1", (15000, 15000)), "PNG")  # 225 million pixels in a few kilobytes
     assert len(bomb) < 100_000
     with pytest.raises(ImageError, match="at most"):
         read_image(bomb)
-    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    monkeypatch.setattr(encoded_bytes, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match="bytes"):
         read_image(png())
 

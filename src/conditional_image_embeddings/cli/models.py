@@ -81,7 +81,7 @@ def _check(model: str, as_json: bool, options: dict[str, Any]) -> None:
     embedder = load(model, method="dior", **options)
     if not isinstance(embedder, DIOR):
         raise ModelError(f"{model} takes no prompt")
-    from ..engine.description import description
+    from ..methods.description import description
 
     found = description(embedder)
     if as_json:

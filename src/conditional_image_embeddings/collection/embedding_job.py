@@ -30,6 +30,8 @@ from ..inputs.sources import ImageSource, listing, path_to_text, select
 from ..methods.embedder import Embedder
 from ..methods.request import Embedded, Request, WordScores
 from ..methods.settings import Setting
+from .digests import digest
+from .image_tables import place_key
 from .lazy_embedder import LazyEmbedder
 from .store import FileStat, ImageRecord, Store
 
@@ -192,9 +194,9 @@ class _Job:
         suspects = (
             (image_id, path, place)
             for image_id, path in files
-            if (index := _index(known, hash(image_id))) is not None
+            if (index := _index(known, digest(image_id))) is not None
             and (place := _place(path)) is not None
-            and hash(place) != places[index]
+            and digest(place_key(image_id, place)) != places[index]
         )
         while part := list(islice(suspects, CHECKED_TOGETHER)):
             stored = self.store.content_hashes(self.source.dataset, self.where, [image_id for image_id, _, _ in part])
@@ -271,10 +273,10 @@ class _Job:
 
     def is_known(self, image_id: str) -> bool:
         """Whether `images` had the image before this job."""
-        return _has(self._known, hash(image_id))
+        return _has(self._known, digest(image_id))
 
     def _lacks(self, image_id: str) -> Pattern:
-        key = hash(image_id)
+        key = digest(image_id)
         return tuple(
             NOTHING if repeated or _has(done, key) else WORDS if _has(there, key) else VECTOR
             for repeated, there, done in zip(self._repeated, self._there, self._done, strict=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import OptionError, StoreError
 
 if TYPE_CHECKING:
     from ..methods.settings import Setting
@@ -65,10 +65,10 @@ def fit(
         if whiten:
             outer += values.T @ values
     if not count:
-        raise ValueError("there are no vectors to learn a refinement from")
+        raise OptionError("there are no vectors to learn a refinement from")
     kept = len(total) if dimensions is None else dimensions
     if not 1 <= kept <= len(total):
-        raise ValueError(f"dimensions is {dimensions}; these vectors have {len(total)}")
+        raise OptionError(f"dimensions is {dimensions}; these vectors have {len(total)}")
     mean = total / count if center or whiten else np.zeros_like(total)
     matrix = None
     if whiten:
@@ -93,7 +93,7 @@ def refine(
         ValueError: nothing is asked for, or more dimensions than there are.
     """
     if not (center or whiten or dimensions):
-        raise ValueError("nothing to do: ask for centring, whitening or fewer dimensions")
+        raise OptionError("nothing to do: ask for centring, whitening or fewer dimensions")
     originals = [setting for setting in settings if "refined" not in setting.extra]
     if not originals:
         raise StoreError(f"no setting of {store.uri} matches that is not refined already")

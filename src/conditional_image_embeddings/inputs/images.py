@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,11 +20,12 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..errors import ImageError
 from .bit_depth import load_8_bit
+from .encoded import Encoded, read_encoded
 
 if TYPE_CHECKING:
     import torch
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor"
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Encoded | Image.Image | NDArray[np.uint8] | torch.Tensor"
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "ICNS", "DDS", "PSD"),
@@ -33,7 +33,6 @@ FORMATS = (
 )
 HEIF_SUFFIXES = (".heic", ".heics", ".heif", ".heifs", ".hif")
 MAX_PIXELS = 178_956_970  # where Pillow too takes an image for a decompression bomb
-MAX_BYTES = 2**29  # of an encoded image
 THUMBNAIL_SIDE = 160
 
 _OPENING = Lock()
@@ -66,7 +65,7 @@ def read_image(
     """Read an image as RGB: upright by its EXIF orientation, its first frame, transparency on white.
 
     Args:
-        image: A path, encoded bytes, a PIL image, or an (H, W, 3) uint8 array or tensor. Not a URL.
+        image: A path, encoded bytes, what `read_encoded` gives, a PIL image, or an (H, W, 3) uint8 array or tensor.
         max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept, the other side
             truncated as the paper's code does, but never to 0); 0 leaves the image as it is.
         as_reference: The pixels that the paper's code sees, which are those of Pillow's `convert("RGB")`: the EXIF
@@ -99,6 +98,8 @@ def stored_size(image: ImageInput) -> tuple[int, int]:
 
 def image_name(image: Any, key: object = None) -> str:
     """What messages call an image: its path, quoted, so that a newline there does not break the line; else its key."""
+    if isinstance(image, Encoded):
+        image = image.path or image.data
     if isinstance(image, str | os.PathLike):
         return repr(os.fspath(image))
     if key is not None:
@@ -142,27 +143,12 @@ def _opened(image: Any, name: str) -> Image.Image:
     """A PIL image, its pixels not decoded yet where it comes from a file."""
     if isinstance(image, Image.Image):
         return image
-    if isinstance(image, bytes):
-        return _decoder(io.BytesIO(image), len(image), name)
-    if isinstance(image, str | os.PathLike):
-        if isinstance(image, str) and image.startswith(("http://", "https://", "ftp://", "data:")):
-            raise ImageError(f"{name} is a URL, and URLs are not fetched: download the image and pass its path")
-        path = Path(image)
-        if path.is_dir():
-            raise ImageError(f"{name} is a folder, not an image")
-        if path.is_symlink() and not path.exists():
-            raise ImageError(f"{name} is a broken link")
-        if not path.is_file():
-            raise ImageError(f"{name} is not there" if not path.exists() else f"{name} is not a regular file")
-        return _decoder(path, path.stat().st_size, name)
+    if isinstance(image, str | os.PathLike | bytes | Encoded):
+        return _decoder(io.BytesIO(read_encoded(image, name=name).data), name)
     return _from_array(image, name)
 
 
-def _decoder(file: Path | io.BytesIO, size: int, name: str) -> Image.Image:
-    if size == 0:
-        raise ImageError(f"{name} is empty")
-    if size > MAX_BYTES:
-        raise ImageError(f"{name} has {size} bytes; at most {MAX_BYTES} are read")
+def _decoder(file: io.BytesIO, name: str) -> Image.Image:
     with _OPENING, warnings.catch_warnings():  # the filters are the whole process's: one thread at a time
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half the size that is refused
         try:
@@ -180,13 +166,9 @@ def _decoder(file: Path | io.BytesIO, size: int, name: str) -> Image.Image:
     return HeifImageFile(file)  # type: ignore[no-untyped-call]
 
 
-def _is_heif(file: Path | io.BytesIO) -> bool:
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            head = opened.read(12)
-    else:
-        head = file.getvalue()[:12]
-        file.seek(0)
+def _is_heif(file: io.BytesIO) -> bool:
+    head = bytes(file.getbuffer()[:12])
+    file.seek(0)
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
 
 

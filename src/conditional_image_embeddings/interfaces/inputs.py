@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConditionError, ModelError
+from ..errors import ConditionError, ModelError, OptionError, UnknownOptionError
 from ..inputs.images import ImageInput, ordinary_image
 from ..methods import Embedder
 from ..models.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         TypeError: an unknown one; the message lists the known ones.
     """
     if unknown := sorted(options.keys() - set(OPTIONS)):
-        raise TypeError(f"unknown option {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
+        raise UnknownOptionError(f"unknown option {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
     return dict(options)
 
 
@@ -50,14 +50,14 @@ def image_and_text(value: Any) -> "tuple[ImageInput | None, str | None]":
         return (value, None) if is_image else (None, value)
     if not isinstance(value, Mapping):
         if isinstance(value, list | tuple) or value is None:
-            raise ValueError(f"an input is one image, one text, or a dict of both, not {type(value).__name__}")
+            raise OptionError(f"an input is one image, one text, or a dict of both, not {type(value).__name__}")
         return value, None
     if not value or value.keys() - {"image", "text"}:
         keys = ", ".join(map(str, value)) or "nothing"
-        raise ValueError(f"a dict holds 'image', 'text' or both; this one holds {keys}")
+        raise OptionError(f"a dict holds 'image', 'text' or both; this one holds {keys}")
     image, text = value.get("image"), value.get("text")
     if isinstance(image, list | tuple) or not isinstance(text, str | None) or (image is None and text is None):
-        raise ValueError("a dict holds one image, one text (a string) or one of each")
+        raise OptionError("a dict holds one image, one text (a string) or one of each")
     return image, text
 
 
@@ -82,7 +82,7 @@ def encode(
     shown = [index for index, (image, _) in enumerate(pairs) if image is not None]
     told = [index for index, (_, text) in enumerate(pairs) if text is not None]
     if told and (other := options.keys() - set(OF_TEXTS)):
-        raise ValueError(f"texts have no {', '.join(sorted(other))}: leave it at its default, or embed images only")
+        raise OptionError(f"texts have no {', '.join(sorted(other))}: leave it at its default, or embed images only")
     vectors = {}
     if shown:
         images: list[Any] = [pairs[index][0] for index in shown]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CieError, ConditionError, ExtraError
+from ..errors import CieError, ConditionError, OptionError, UnknownOptionError, require
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from ..methods.request import Request
@@ -26,12 +26,10 @@ from ..models.builtin import FOLDERS
 from ..models.checkpoint import Checkpoint
 from . import inputs as mixed
 
-try:
-    from mteb.models.model_meta import ModelMeta, ScoringFunction
-    from mteb.similarity_functions import cos_sim, pairwise_cos_sim
-    from mteb.types import Licenses
-except ModuleNotFoundError as error:
-    raise ExtraError("mteb is not installed: pip install 'conditional-image-embeddings[mteb]'") from error
+require("mteb", "ConditionalModel")
+from mteb.models.model_meta import ModelMeta, ScoringFunction  # noqa: E402
+from mteb.similarity_functions import cos_sim, pairwise_cos_sim  # noqa: E402
+from mteb.types import Licenses  # noqa: E402
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +119,7 @@ class ConditionalModel:
         if isinstance(model, str):
             model = load(model, **loading)
         elif loading:
-            raise ValueError("revision and device are those of the embedder given: pass them to load")
+            raise OptionError("revision and device are those of the embedder given: pass them to load")
         self.embedder = model
         if not model.conditional and (self._condition is not None or any(self._conditions.values())):
             raise ConditionError(f"{model.method} takes no condition: leave them out, and all tasks go without")
@@ -162,7 +160,7 @@ class ConditionalModel:
         from tqdm.auto import tqdm
 
         if unknown := sorted(kwargs.keys() - set(_OF_CALLS)):
-            raise TypeError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(_OF_CALLS)}")
+            raise UnknownOptionError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(_OF_CALLS)}")
         condition = self.condition(task_metadata.name)
         batches = tqdm(inputs, desc=task_metadata.name, disable=not kwargs.get("show_progress_bar"), leave=False)
         return np.concatenate(
@@ -243,7 +241,7 @@ def _rows(batch: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
     """A batch's inputs one by one; an image whose text is empty is an image alone."""
     images, texts = batch.get("image"), batch.get("text")
     if images is None and texts is None:
-        raise ValueError(f"{task}: a batch has neither image nor text but {', '.join(batch) or 'nothing'}")
+        raise OptionError(f"{task}: a batch has neither image nor text but {', '.join(batch) or 'nothing'}")
     if images is None:
         return [{"text": text} for text in texts or []]
     return [{"image": image, "text": text or None} for image, text in zip(images, texts or repeat(None))]  # noqa: B905

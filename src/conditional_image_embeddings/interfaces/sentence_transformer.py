@@ -11,13 +11,15 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import quantize_embeddings
 
-from ..errors import ModelError
+from ..errors import ModelError, OptionError, UnknownOptionError, require
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from . import inputs as mixed
+
+require("sentence-transformers", "ConditionalEncoder")
+from sentence_transformers import SentenceTransformer  # noqa: E402
+from sentence_transformers.util import quantize_embeddings  # noqa: E402
 
 
 class ConditionalEncoder(SentenceTransformer):
@@ -126,19 +128,19 @@ class ConditionalEncoder(SentenceTransformer):
         """
         if unknown := sorted(kwargs.keys() - {"task"}):
             known = [name for name in inspect.signature(self.encode).parameters if name != "kwargs"]
-            raise TypeError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(known)}")
+            raise UnknownOptionError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(known)}")
         if prompt_name is not None and prompt_name not in self.prompts:
-            raise ValueError(f"unknown prompt_name {prompt_name!r}; known, and empty: {', '.join(self.prompts)}")
+            raise OptionError(f"unknown prompt_name {prompt_name!r}; known, and empty: {', '.join(self.prompts)}")
         if prompt or (prompt is None and self.prompts.get(prompt_name or self.default_prompt_name or "")):
-            raise ValueError("a prompt is not a condition: leave it out, and give the condition to ConditionalEncoder")
+            raise OptionError("a prompt is not a condition: leave it out, and give the condition to ConditionalEncoder")
         if output_value != "sentence_embedding":
-            raise ValueError(f"output_value is {output_value!r}; there is only 'sentence_embedding'")
+            raise OptionError(f"output_value is {output_value!r}; there is only 'sentence_embedding'")
         if pool is not None or chunk_size is not None or isinstance(device, list):
-            raise ValueError("there is one process and one device: leave out pool and chunk_size, and lists of devices")
+            raise OptionError("there is one process and one device: leave out pool, chunk_size, and lists of devices")
         if device is not None and not _same(torch.device(device), self.device):
-            raise ValueError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
+            raise OptionError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; at least 1 is needed")
+            raise OptionError(f"batch_size is {batch_size}; at least 1 is needed")
 
         truncate_dim = self.truncate_dim if truncate_dim is None else truncate_dim
         one = self.is_singular_input(inputs)

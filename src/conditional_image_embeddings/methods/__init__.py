@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from ..errors import ModelError, OptionError, UnknownOptionError
 
 if TYPE_CHECKING:
     from ..models.checkpoint import Checkpoint
@@ -49,7 +49,7 @@ def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder"
         TypeError: an unknown option; the message lists the known ones.
     """
     if method is not None and method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+        raise OptionError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     if "pixels" in (model, method):
         from .pixels import Pixels
 
@@ -157,7 +157,9 @@ def _parameters(callable_: Any) -> set[str]:
 
 def _check_options(options: dict[str, Any], known: Iterable[str], also: Iterable[str] = ()) -> None:
     if unknown := sorted(options.keys() - set(known)):
-        raise TypeError(f"unknown option {', '.join(unknown)}; known here: {', '.join(sorted({*known, *also}))}")
+        raise UnknownOptionError(
+            f"unknown option {', '.join(unknown)}; known here: {', '.join(sorted({*known, *also}))}"
+        )
 
 
 def __getattr__(name: str) -> Any:

@@ -82,7 +82,7 @@ class DIOR(Embedder):
         compile: bool = False,  # noqa: A002 - torch's own word for it
     ) -> None:
         if positions not in POSITIONS:
-            raise ValueError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
+            raise OptionError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
@@ -134,7 +134,7 @@ class DIOR(Embedder):
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
         if image.height == 3 and _guesses_channels(self.lvlm.processor.image_processor):
-            raise ValueError("an image 3 pixels high would be taken for one with its channels first")
+            raise ValueError("an image 3 pixels high would be taken for one with its channels first")  # caught
         prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
         if request.drawing:
             pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes())
@@ -264,7 +264,7 @@ class DIOR(Embedder):
             ModelError: the model tells no words, or it or its processor fails on every image.
         """
         if k < 1:
-            raise ValueError(f"k is {k}; ask for at least one word")
+            raise OptionError(f"k is {k}; ask for at least one word")
         if self._silence:
             raise ModelError(self._silence)
         request = Request(

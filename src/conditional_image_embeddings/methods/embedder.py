@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ConditionError, ImageError, ModelError
+from ..errors import ConditionError, ImageError, ModelError, OptionError
 from ..inputs.conditions import Conditions, checked_conditions
 from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
 from .request import Embedded, Request
@@ -254,7 +254,7 @@ class Embedder(ABC):
         self._check(request)
         one = isinstance(texts, str)
         if not texts:
-            raise ValueError("no text given: pass at least one")
+            raise OptionError("no text given: pass at least one")
         return _result(
             self.embed_text([texts] if isinstance(texts, str) else list(texts), request), conditions, one=one,
             truncate_dim=truncate_dim, normalize_embeddings=normalize_embeddings, convert_to_tensor=convert_to_tensor,
@@ -284,7 +284,7 @@ class Embedder(ABC):
                 vectors[index] = outcome.vectors
                 bar.update()
         if vectors is None:
-            raise ValueError("no images given: pass at least one")
+            raise OptionError("no images given: pass at least one")
         return vectors
 
     def _check(self, request: Request) -> None:
@@ -302,7 +302,7 @@ class Embedder(ABC):
         ):  # fmt: skip
             free = self.has_prompts if option == "prompt_types" else self.has_hidden_states
             if not free and getattr(request, option) != getattr(default, option):
-                raise ValueError(f"{self.method} has nothing to choose there: leave {called} at its default")
+                raise OptionError(f"{self.method} has nothing to choose there: leave {called} at its default")
 
 
 def checked_reading(image_reading: str) -> str:
@@ -312,7 +312,7 @@ def checked_reading(image_reading: str) -> str:
         ValueError: another.
     """
     if image_reading not in IMAGE_READINGS:
-        raise ValueError(f"unknown image_reading {image_reading!r}; known: {', '.join(IMAGE_READINGS)}")
+        raise OptionError(f"unknown image_reading {image_reading!r}; known: {', '.join(IMAGE_READINGS)}")
     return image_reading
 
 
@@ -347,7 +347,7 @@ def _result(
     vectors = vectors[:, :, 0, 0, 0]
     if truncate_dim is not None:
         if not 1 <= truncate_dim <= vectors.shape[-1]:
-            raise ValueError(
+            raise OptionError(
                 f"truncate_dim is {truncate_dim}; this model's vectors have {vectors.shape[-1]} dimensions"
             )
         vectors = vectors[..., :truncate_dim]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..engine.generation import answers, end_tokens, written
 from ..engine.prompts import Prepared
+from ..errors import OptionError
 from ..models.checkpoint import Checkpoint, checked_dtype
 from ..models.heads import no_head
 from .dior import DIOR
@@ -73,7 +74,7 @@ class Generative(Embedder):
         reader: DIOR | None = None,
     ) -> None:
         if encoded_text not in ENCODED_TEXTS:
-            raise ValueError(f"unknown encoded_text {encoded_text!r}; known: {', '.join(ENCODED_TEXTS)}")
+            raise OptionError(f"unknown encoded_text {encoded_text!r}; known: {', '.join(ENCODED_TEXTS)}")
         self.encoded_text = encoded_text
         self._text_dtype = checked_dtype(text_encoder_dtype or checkpoint.dtype, checkpoint.device)
         hub = checkpoint.hub_options

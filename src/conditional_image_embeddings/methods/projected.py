@@ -183,7 +183,7 @@ class InDiReCT(Projected):
         reader: CLIP | None = None,
     ) -> None:
         if solver not in indirect.SOLVERS:
-            raise ValueError(f"unknown solver {solver!r}; known: {', '.join(indirect.SOLVERS)}")
+            raise OptionError(f"unknown solver {solver!r}; known: {', '.join(indirect.SOLVERS)}")
         super().__init__(
             checkpoint, words=words, image_max_size=image_max_size, image_reading=image_reading, reader=reader
         )

@@ -6,6 +6,8 @@ CLAY and the pixels are not in it: they get what their nearest relative has.
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import OptionError
+
 _PIXELS = {"image_reading": "reference"}
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -23,4 +25,4 @@ OWN = ("encoded_text", "text_encoder_dtype")  # of a method alone; the others ar
 def check_free(options: Mapping[str, Any]) -> None:
     """Raise a ValueError if one of these is set that the reference has its own of."""
     if taken := [name for name in options if any(name in each for each in OPTIONS.values())]:
-        raise ValueError(f"as_reference sets {' and '.join(taken)} by itself: leave out the one or the other")
+        raise OptionError(f"as_reference sets {' and '.join(taken)} by itself: leave out the one or the other")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ModelError
+from ..errors import ModelError, require
 from ..models.finding import hub_commit
 from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
@@ -40,6 +40,7 @@ class TextEncoder:
     """
 
     def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype, **options: Any) -> None:
+        require("minilm" if name == PACKAGED else "generative", f"text encoder {name!r}")
         from sentence_transformers import SentenceTransformer
 
         self.name = name

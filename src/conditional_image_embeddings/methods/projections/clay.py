@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...errors import OptionError
 from .vectors import checked_components, mean_direction, rows, unit, unit_texts
 
 ENERGY = 0.8  # of the squared singular values; docs/methods.md has the figures for others
@@ -65,7 +66,7 @@ def fit(texts: ArrayLike, image_mean: ArrayLike | None = None, *, components: in
     if image_mean is not None:
         source = unit(image_mean, ndim=1, name="image mean")
         if source.shape != text_mean.shape or not source.any():
-            raise ValueError(f"the image mean, {source.shape}, must be like a text, {text_mean.shape}, and not zero")
+            raise OptionError(f"the image mean, {source.shape}, must be like a text, {text_mean.shape}, and not zero")
         # B (H x) = (B H) x, and H is symmetric: to reflect the subspace is to reflect every image.
         subspace = reflect(subspace, source, text_mean)
     strengths = np.pad(singular[: min(rank, components)], (0, max(components - rank, 0)))
@@ -95,13 +96,15 @@ def combine(vectors: Sequence[ArrayLike], weights: Sequence[float] | None = None
     """
     counts = [1.0] * len(vectors) if weights is None else list(weights)
     if not vectors or len(counts) != len(vectors):
-        raise ValueError(f"{len(vectors)} conditions and {len(counts)} weights: each condition needs one weight")
+        raise OptionError(f"{len(vectors)} conditions and {len(counts)} weights: each condition needs one weight")
     shares = np.asarray(counts, dtype=np.float64)
     if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() == 0:
-        raise ValueError(f"the weights {counts} must be 0 or more, and one of them more than 0")
+        raise OptionError(f"the weights {counts} must be 0 or more, and one of them more than 0")
     parts = [unit(part) for part in vectors]
     if len({len(part) for part in parts}) > 1:
-        raise ValueError(f"the conditions have {', '.join(str(len(part)) for part in parts)} images: give all the same")
+        raise OptionError(
+            f"the conditions have {', '.join(str(len(part)) for part in parts)} images: give all the same"
+        )
     shares = shares / shares.max()  # whose sum cannot overflow
     roots = np.sqrt(shares / shares.sum())
     return np.concatenate([root * part for root, part in zip(roots, parts, strict=True)], axis=1).astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...errors import OptionError
 from .vectors import checked_components, rows, unit, unit_texts
 
 COMPONENTS = 128  # the paper's
@@ -54,7 +55,7 @@ def fit(
         ValueError: an unknown solver, fewer than 1 component, or vectors that are not (n, d) and finite.
     """
     if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
+        raise OptionError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
     checked_components(components)
     checked = [unit_texts(vectors) for vectors in texts]
     # One condition after the other: padded into one batch they take longer on a CPU, and rounding, which Adam

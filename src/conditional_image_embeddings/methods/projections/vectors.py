@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import ConditionError
+from ...errors import ConditionError, OptionError
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
 
@@ -16,9 +16,9 @@ def unit(vectors: ArrayLike, *, ndim: int = 2, name: str = "vectors") -> NDArray
     """
     values = np.asarray(vectors, dtype=np.float64)
     if values.ndim != ndim or values.shape[-1] == 0:
-        raise ValueError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
+        raise OptionError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(f"the {name} hold NaN or infinity")
+        raise OptionError(f"the {name} hold NaN or infinity")
     length = np.linalg.norm(values, axis=-1, keepdims=True)
     return np.asarray(values / np.maximum(length, 1e-30), dtype=np.float64)
 
@@ -46,14 +46,14 @@ def mean_direction(vectors: ArrayLike) -> NDArray[np.float64]:
     """
     mean = unit(vectors).mean(axis=0)
     if np.linalg.norm(mean) < 1e-6:
-        raise ValueError("the vectors cancel out: they have no mean direction")
+        raise OptionError("the vectors cancel out: they have no mean direction")
     return unit(mean, ndim=1)
 
 
 def checked_components(components: int) -> int:
     """The number of components asked for, at least 1."""
     if components < 1:
-        raise ValueError(f"components is {components}; at least 1 is needed")
+        raise OptionError(f"components is {components}; at least 1 is needed")
     return components
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ..engine.texts import text_prompt
+from ..engine.thinking import SWITCHES
 from ..inputs.conditions import prompt
-from .texts import text_prompt
-from .thinking import SWITCHES
 
 if TYPE_CHECKING:
-    from ..methods.dior import DIOR
+    from .dior import DIOR
 
 CONDITION = "color"
 SIDE = 448  # pixels of the image whose tokens are counted

@@ -92,7 +92,8 @@ def main(
     from conditional_image_embeddings import datasets, load
     from conditional_image_embeddings.collection.embedding_job import run_job
     from conditional_image_embeddings.collection.store import Store
-    from conditional_image_embeddings.methods import reference, supported_methods
+    from conditional_image_embeddings.methods import supported_methods
+    from conditional_image_embeddings.methods.registry import METHODS
     from conditional_image_embeddings.methods.request import Request
 
     request = Request(
@@ -114,7 +115,7 @@ def main(
             raise click.UsageError(
                 f"--as_reference sets --{' and --'.join(options)} by itself: leave out one or the other"
             )
-        options |= reference.OPTIONS[method or supported_methods(model)[0]]
+        options |= METHODS[method or supported_methods(model)[0]].reference
     if generative:
         options["text_encoder"] = text_encoder_id
     if indirect:

@@ -115,3 +115,9 @@ def test_at_most_ten_thousand_words(tmp_path: Path) -> None:
         out.truncate(9_000_000)
     with pytest.raises(ConditionError, match="9000000 bytes"):
         parse_words(str(file))
+
+
+def test_one_word_however_its_characters_are_composed() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert texts("place", [composed, decomposed, "park"]) == ["a photo of café", "a photo of park"]
+    assert texts("place", [decomposed, "park"]) == texts("place", [composed, "park"])

@@ -27,8 +27,8 @@ def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
         *(("indirect", "builtin-clip", condition) for condition in aspects),
         *(("clay", "builtin-clip", condition) for condition in aspects),
         ("clip", "builtin-clip", None),
-        ("dior", "builtin (random weights)", None),
         ("pixels", "pixels-12", None),
+        ("dior", "builtin (random weights)", None),
     ]
     own = [row for row in demo.rows if row["method"] in {"generative", "indirect", "clay"}]
     assert all(row["condition"] == row["aspect"] for row in own)

@@ -15,12 +15,11 @@ from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ConditionError, ModelError
 from conditional_image_embeddings.inputs import aspect_texts
 from conditional_image_embeddings.inputs.sources import find
-from conditional_image_embeddings.methods import with_method
+from conditional_image_embeddings.methods import clay, indirect, with_method
 from conditional_image_embeddings.methods.clip import CLIP
 from conditional_image_embeddings.methods.projected import Projected
-from conditional_image_embeddings.methods.projections import clay, indirect
-from conditional_image_embeddings.methods.projections.vectors import mean_direction
 from conditional_image_embeddings.methods.request import Request
+from conditional_image_embeddings.methods.unit_vectors import mean_direction, project
 
 CONDITIONS = ("car color", "mood")
 WORDS = {"mood": "happy,sad,angry"}
@@ -54,7 +53,7 @@ def expected(model: str, method: str, images: list[Image.Image], condition: str)
     if method == "clay":
         return clay.project(clay.fit(texts, mean_direction(vectors), components=6), vectors)
     (matrix,) = indirect.fit([texts], components=6)
-    return indirect.project(matrix, vectors)
+    return project(matrix, vectors)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -71,6 +70,25 @@ def test_vectors_are_clips_through_the_map_in_memory_and_in_a_store(method: str,
         stored = Store(folder.parent / "db").read(report.settings[k].setting)
         assert stored[0] == [path.name for path in sorted(folder.iterdir())]
         np.testing.assert_allclose(stored[1], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("components", [None, 6, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_conditions_vectors_do_not_depend_on_the_company(
+    method: str, components: int | None, model: str, folder: Path
+) -> None:
+    images = [Image.open(path) for path in sorted(folder.iterdir())]
+    embedder = load(model, method, components=components, words={**WORDS, "size": "small,large"})
+    embedder.fit(images)
+    together = embedder.encode(images, [*CONDITIONS, "size"])
+    texts = embedder.encode_text(["red", "happy"], [*CONDITIONS, "size"])
+    dimensions = components or (128 if method == "indirect" else embedder.backbone.encode(images[0]).shape[-1])
+    for k, condition in enumerate([*CONDITIONS, "size"]):
+        alone = embedder.encode(images, condition)
+        assert alone.shape == (9, dimensions)
+        assert np.array_equal(together[:, k], alone)
+        assert np.array_equal(texts[:, k], embedder.encode_text(["red", "happy"], condition))
+        assert np.array_equal(embedder.encode(images, [condition, "car color"])[:, 0], alone)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -103,10 +121,10 @@ def test_texts_go_through_the_same_map(method: str, model: str) -> None:
     embedder = load(model, method)
     texts = embedder.encode_text(["happy", "sad"], CONDITIONS)
     assert texts.shape == (2, 2, 6)
-    raw = embedder.base.encode_text(["happy", "sad"])
+    raw = embedder.backbone.encode_text(["happy", "sad"])
     of_mood = embedder.embedded_texts("mood")
     if method == "indirect":
-        wanted = indirect.project(indirect.fit([of_mood], components=6)[0], raw)
+        wanted = project(indirect.fit([of_mood], components=6)[0], raw)
     else:
         wanted = clay.project(clay.fit(of_mood, components=6), raw)
     np.testing.assert_allclose(texts[:, 1], wanted, atol=1e-4)
@@ -201,8 +219,8 @@ def test_beside_clip_it_is_the_same(method: str, model: str) -> None:
     assert with_method(shared, "clip") is clip
     with pytest.raises(ModelError, match="cannot use"):
         with_method(clip, "dior")
-    with pytest.raises(TypeError, match="unknown option reader"):
-        cie.load(model, method=method, reader=clip)
+    with pytest.raises(TypeError, match="unknown option backbone"):
+        cie.load(model, method=method, backbone=clip)
 
 
 def test_settings_tell_apart_words_components_and_solver(model: str) -> None:
@@ -225,7 +243,7 @@ def test_what_cannot_be_done_says_so(model: str, monkeypatch: pytest.MonkeyPatch
         load(model, "indirect").encode(image, "mood", layer=1)
     with pytest.raises(ModelError, match="cannot use"):
         cie.load("builtin", method="clay")
-    with pytest.raises(TypeError, match="unknown option solver"):
+    with pytest.raises(TypeError, match="method clay does not take solver; known here: "):
         cie.load(model, method="clay", solver="svd")
     monkeypatch.setattr("conditional_image_embeddings.methods.projected.hasattr", lambda *_: False, raising=False)
     with pytest.raises(ModelError, match="no text tower"):

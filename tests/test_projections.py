@@ -18,8 +18,8 @@ from conditional_image_embeddings.datasets.car_renderer import render, sample_sc
 from conditional_image_embeddings.errors import ConditionError
 from conditional_image_embeddings.evaluation import scores
 from conditional_image_embeddings.inputs.aspect_texts import texts as texts_of
-from conditional_image_embeddings.methods.projections import clay, indirect
-from conditional_image_embeddings.methods.projections.vectors import mean_direction
+from conditional_image_embeddings.methods import clay, indirect
+from conditional_image_embeddings.methods.unit_vectors import mean_direction, project
 
 Array = NDArray[np.float64]
 Cars = tuple[Array, dict[str, list[str]], dict[str, Array]]
@@ -52,7 +52,7 @@ def test_svd_has_orthonormal_rows_and_zeros_beyond_the_rank(size: tuple[int, int
     assert matrix.dtype == np.float32
     rank = min(n, d, k)
     assert np.abs(matrix @ matrix.T - np.diag([1.0] * rank + [0.0] * (k - rank))).max() < 1e-5
-    images = indirect.project(matrix, sample(seed + 1, 5, d))
+    images = project(matrix, sample(seed + 1, 5, d))
     assert images.dtype == np.float32
     assert np.abs(np.linalg.norm(images, axis=1) - 1).max() < 1e-5
 
@@ -125,7 +125,7 @@ def test_adam_is_the_plain_slow_loop(n: int, d: int, k: int, monkeypatch: pytest
     (matrix,) = indirect.fit([texts], components=k, seed=7)
     assert indirect.loss(matrix, texts) == pytest.approx(expected_loss, abs=1e-4)
     # Of a plateau's steps rounding picks the best: the images differ a little more than the loss.
-    assert np.abs(indirect.project(matrix, images) - unit(unit(images) @ expected.T)).max() < 2e-2
+    assert np.abs(project(matrix, images) - unit(unit(images) @ expected.T)).max() < 2e-2
     monkeypatch.setattr(indirect, "MAX_STEPS", 80)  # before that, step by step the same
     expected, _ = _slow(texts, k, seed=7, steps=80)
     assert np.abs(indirect.fit([texts], components=k, seed=7)[0] - expected).max() < 1e-4
@@ -265,10 +265,10 @@ def test_the_order_of_the_texts_does_not_matter(seed: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(texts)
     maps: list[Callable[[Array], NDArray[np.float32]]] = [
         lambda x: clay.project(clay.fit(x, mean_direction(images)), images),
-        lambda x: indirect.project(indirect.fit([x], components=3, solver="svd")[0], images),
+        lambda x: project(indirect.fit([x], components=3, solver="svd")[0], images),
     ]
-    for project in maps:
-        one, other = project(texts), project(shuffled)
+    for mapped in maps:
+        one, other = mapped(texts), mapped(shuffled)
         assert np.abs(cie.similarity(one, one) - cie.similarity(other, other)).max() < 1e-3
 
 
@@ -339,9 +339,9 @@ def test_texts_that_do_not_vary_or_are_broken(fit: Callable[[Array], object]) ->
         fit(np.zeros(3))
 
 
-@pytest.mark.parametrize("project", [indirect.project, lambda m, x: clay.project(clay.fit(sample(0, 9, 4)), x)])
-def test_a_zero_image_stays_zero(project: Callable[[Array, Array], NDArray[np.float32]]) -> None:
-    assert not project(np.eye(4)[:2], np.zeros((1, 4))).any()
+@pytest.mark.parametrize("mapped", [project, lambda m, x: clay.project(clay.fit(sample(0, 9, 4)), x)])
+def test_a_zero_image_stays_zero(mapped: Callable[[Array, Array], NDArray[np.float32]]) -> None:
+    assert not mapped(np.eye(4)[:2], np.zeros((1, 4))).any()
 
 
 # With a real model
@@ -369,7 +369,7 @@ def test_adam_and_svd_agree_on_a_models_texts(cars: Cars) -> None:
     for condition, adam, svd in zip(texts, fits["adam"], fits["svd"], strict=True):
         lost = [indirect.loss(matrix, texts[condition]) for matrix in (adam, svd)]
         assert lost[0] <= lost[1] <= lost[0] + 0.02  # Adam minimises just this; the SVD comes near
-        one, other = (scores(indirect.project(m, images), labels[condition]).precision_at_1 for m in (adam, svd))
+        one, other = (scores(project(m, images), labels[condition]).precision_at_1 for m in (adam, svd))
         assert abs(one - other) < 0.15
 
 

@@ -15,7 +15,7 @@ from conditional_image_embeddings import datasets
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
-from conditional_image_embeddings.methods.projections import indirect
+from conditional_image_embeddings.methods import indirect
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 
 CARS = dict.fromkeys((8055, 8056), "FIAT 500 Abarth 2012") | dict.fromkeys(

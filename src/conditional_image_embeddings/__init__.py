@@ -4,6 +4,7 @@
     embedder = cie.load("builtin")
     vectors = embedder.encode(["a.png", "b.png"], conditions=["car color", "car model"])   # (2, 2, d)
 
+`__all__` is what is public: these names, and what their documentation says, keep working. Everything else may change.
 Importing this package loads nothing heavy; torch and transformers come with the first model.
 """
 
@@ -12,29 +13,52 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import CieError as CieError
+    from .errors import ConditionError as ConditionError
+    from .errors import DatasetError as DatasetError
+    from .errors import EvaluationError as EvaluationError
+    from .errors import ExtraError as ExtraError
     from .errors import ImageError as ImageError
+    from .errors import ModelError as ModelError
+    from .errors import OptionError as OptionError
+    from .errors import ReproductionError as ReproductionError
+    from .errors import SourceError as SourceError
+    from .errors import StoreError as StoreError
+    from .errors import UnknownOptionError as UnknownOptionError
     from .methods import Embedder as Embedder
     from .methods import load as load
+    from .vectors import pairwise_similarity as pairwise_similarity
     from .vectors import similarity as similarity
 
 __version__ = "0.1.0"
 
-# What a user imports, and the room it comes from; each is imported when first asked for.
-_ROOMS = {
-    "CieError": "errors",
-    "Embedder": "methods",
-    "ImageError": "errors",
-    "load": "methods",
-    "similarity": "vectors",
-}
+__all__ = [
+    "CieError",
+    "ConditionError",
+    "DatasetError",
+    "Embedder",
+    "EvaluationError",
+    "ExtraError",
+    "ImageError",
+    "ModelError",
+    "OptionError",
+    "ReproductionError",
+    "SourceError",
+    "StoreError",
+    "UnknownOptionError",
+    "__version__",
+    "load",
+    "pairwise_similarity",
+    "similarity",
+]
 
-__all__ = ["CieError", "Embedder", "ImageError", "__version__", "load", "similarity"]
+# The room that a public name comes from, where it is no error's; each is imported when first asked for.
+_ROOMS = {"Embedder": "methods", "load": "methods", "pairwise_similarity": "vectors", "similarity": "vectors"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+    return getattr(import_module(f".{_ROOMS.get(name, 'errors')}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import CieError
+from ..methods.registry import describe
 
 if TYPE_CHECKING:
     from ..collection.embedding_job import JobReport
@@ -110,8 +111,8 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
             "embedded": each.embedded,
             "already_there": each.already_there,
             "failed": each.failed,
-            **({"words_added": each.words_added} if each.setting.method == "dior" else {}),
-            **({"empty_answers": each.empty_answers} if each.setting.method == "generative" else {}),
+            **({"words_added": each.words_added} if describe(each.setting.method).tells == "words" else {}),
+            **({"empty_answers": each.empty_answers} if describe(each.setting.method).tells == "answer" else {}),
         }
         for report in reports
         for each in report.settings

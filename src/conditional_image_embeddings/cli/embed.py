@@ -156,12 +156,15 @@ def embed(
     from ..methods import load
     from ..methods.request import Request
 
-    if model is None and method != "pixels":
+    if model is None and (method is None or METHODS[method].model_family):
         from ..models.suggestion import suggest_models
 
         raise click.UsageError(suggest_models())
-    if together and (method != "clay" or len(conditions) < 2 or no_condition):
-        raise click.UsageError("--together takes --method clay, two conditions (-c) or more, and no --no-condition")
+    able = [each.name for each in METHODS.values() if "together" in each.arguments]
+    if together and (method not in able or len(conditions) < 2 or no_condition):
+        raise click.UsageError(
+            f"--together takes --method {' or '.join(able)}, two conditions (-c) or more, and no --no-condition"
+        )
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
         together=together,
@@ -183,7 +186,7 @@ def embed(
     if word_lists:
         given["words"] = _words(word_lists, conditions)
     store = Store(db)
-    loaded = cache(lambda: load(model or "pixels", method=method, **given))
+    loaded = cache(lambda: load(model or str(method), method=method, **given))
     known = from_store(store, model, method, request, given, loaded) if model else None
     embedder = known or loaded()
     finish(

@@ -79,6 +79,7 @@ def reproduce(
     from .. import datasets, evaluation
     from ..collection.store import Store
     from ..evaluation.reproduction import Reproduction
+    from ..methods.registry import describe
     from ..reports import pages as report
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
@@ -86,7 +87,7 @@ def reproduce(
             f"--as-reference sets {' and '.join(set_twice)} by itself: leave out the one or the other"
         )
     chosen = _listed(methods)
-    if not models and chosen != ["pixels"]:
+    if not models and (not chosen or any(describe(method).model_family for method in chosen)):
         from ..models.suggestion import suggest_models
 
         raise click.UsageError(

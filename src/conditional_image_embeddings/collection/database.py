@@ -61,21 +61,26 @@ class Database:
             self._db = lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, required: bool = True) -> "Iterator[ReadOnlyError | None]":
         """Hold the database for writing; readers are free. A killed process lets go of it by itself.
 
         A remote database cannot be held. Two jobs that write the same setting there at once do work twice, and store
         each image once.
+
+        Args:
+            required: Whether a database that cannot be written is an error here. If not, the error is what the block
+                gets: there may be nothing to write.
 
         Raises:
             ReadOnlyError: the directory cannot be written.
             StoreError: another process is writing.
         """
         if self.directory is None:
-            yield
+            yield None
             return
         place = self.directory / LOCK
         lock = FileLock(place, blocking=False)
+        blocked = None
         try:
             with self._explained("written"):
                 lock.acquire()
@@ -84,8 +89,12 @@ class Database:
             raise StoreError(
                 f"another job is writing to {self.uri}: wait until it is done, or choose another database with -e"
             ) from error
+        except ReadOnlyError as error:
+            if required:
+                raise
+            blocked = error
         try:
-            yield
+            yield blocked
         finally:
             self._held = None
             with suppress(OSError):
@@ -172,8 +181,9 @@ class Database:
             if "No space left" in text or "os error 28" in text:
                 reason = "the disk is full; what was committed stays: free some space and run the same command again"
             elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(r"os error (1|13|30)\b", text):
-                reason = f"{os.strerror(code).lower() if code else text[:300]}: choose another database, or allow it"
+                reason = os.strerror(code).lower() if code else text[:300]
                 if verb == "written":
+                    reason += ": choose another database with -e, or make this one writable"
                     raise ReadOnlyError(f"{what} cannot be {verb}: {reason}") from error
             else:
                 reason = text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,6 +1,6 @@
 """64-bit digests of image ids, the same in every process: what says in 8 bytes an image which are there.
 
-Two ids of one digest are as good as never met, and yet lose no image: see `changes`.
+Two ids of one digest are as good as never met, and yet lose no image: see `lacking`.
 """
 
 from collections.abc import Iterable
@@ -35,6 +35,6 @@ def span(values: NDArray[np.int64], key: int) -> tuple[int, int]:
     return first, last
 
 
-def repeated(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def doubled(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of the sorted values that stand there more than once, each once."""
     return np.unique(values[1:][values[1:] == values[:-1]])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, ModelError
 from ..methods.embedder import Embedder
+from ..methods.registry import describe
 from ..methods.request import Embedded, Request
 from ..methods.settings import Setting
 from ..methods.streaming import Key
@@ -87,7 +88,7 @@ class LazyEmbedder:
         self.model = first.model
         self.image_max_size = first.image_max_size
         self._known, self._load = known, load
-        self._may_have_words = first.method == "dior"
+        self._may_have_words = describe(first.method).tells == "words"
 
     @property
     def has_words(self) -> bool:

@@ -4,7 +4,7 @@ Off unless asked for. What is refined is a function of the whole collection: whe
 anew.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError, StoreError
+from .digests import doubled
 
 if TYPE_CHECKING:
     from ..methods.settings import Setting
@@ -40,6 +41,16 @@ class Refinement:
         mapped = moved if self.matrix is None else moved @ self.matrix.T
         return np.ascontiguousarray(mapped[:, : self.dimensions], dtype=np.float32)
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a table keeps of it: see `Store.fitted`."""
+        matrix = {} if self.matrix is None else {"matrix": self.matrix}
+        return {"mean": self.mean, "dimensions": np.array(self.dimensions), **matrix}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Refinement":
+        """The refinement that `to_arrays` was asked of."""
+        return cls(arrays["mean"], arrays.get("matrix"), int(arrays["dimensions"]))
+
 
 def fit(
     parts: Iterable[NDArray[np.float32]], *, center: bool = True, whiten: bool = False, dimensions: int | None = None
@@ -53,7 +64,7 @@ def fit(
         dimensions: Keep so many: the strongest components if whitened, else the first values.
 
     Raises:
-        ValueError: no vectors, or more dimensions than there are.
+        OptionError: no vectors, some that are not finite, or more dimensions than there are.
     """
     count, total, outer = 0, np.zeros(0), np.zeros((0, 0))
     for part in parts:
@@ -66,6 +77,8 @@ def fit(
             outer += values.T @ values
     if not count:
         raise OptionError("there are no vectors to learn a refinement from")
+    if not np.isfinite(total).all():
+        raise OptionError("some vectors hold NaN or infinity: embed with dtype float32")
     kept = len(total) if dimensions is None else dimensions
     if not 1 <= kept <= len(total):
         raise OptionError(f"dimensions is {dimensions}; these vectors have {len(total)}")
@@ -85,12 +98,14 @@ def refine(
 ) -> "list[tuple[Setting, bool]]":  # fmt: skip
     """Write refined settings beside these.
 
+    A setting that cannot be refined does not keep the others from it; its error comes at the end.
+
     Returns:
         For each setting its refined one, and whether it had to be made.
 
     Raises:
-        StoreError: nothing to refine.
-        ValueError: nothing is asked for, or more dimensions than there are.
+        StoreError: nothing to refine, or a setting is empty, damaged, or has several vectors per image.
+        OptionError: nothing is asked for, more dimensions than there are, or vectors that are not finite.
     """
     if not (center or whiten or dimensions):
         raise OptionError("nothing to do: ask for centring, whitening or fewer dimensions")
@@ -98,15 +113,34 @@ def refine(
     if not originals:
         raise StoreError(f"no setting of {store.uri} matches that is not refined already")
     choice: dict[str, Any] = {"center": center or whiten, "whiten": whiten, "dimensions": dimensions}
-    done = []
-    with store.writing():
+    done, failed = [], []
+    with store.writing(required=False) as blocked:
         for original in originals:
             refined = replace(original, extra={**original.extra, "refined": choice})
-            stale = not np.array_equal(store.ids(refined), store.ids(original))
-            if stale:
-                learned = fit(
-                    (part for _, part in store.scan(original)), center=center, whiten=whiten, dimensions=dimensions
-                )
-                store.replace_vectors(refined, ((ids, learned.apply(part)) for ids, part in store.scan(original)))
-            done.append((refined, stale))
+            try:
+                there = store.ids(original)
+                stale = not np.array_equal(store.ids(refined), there) or not len(there)
+                if stale:
+                    if blocked is not None:
+                        raise blocked
+                    _check_complete(original, there)
+                    learned = fit(
+                        (part for _, part in store.scan(original)), center=center, whiten=whiten, dimensions=dimensions
+                    )
+                    parts = ((ids, learned.apply(part)) for ids, part in store.scan(original))
+                    store.replace_vectors(refined, parts, fitted=learned.to_arrays())
+                done.append((refined, stale))
+            except (StoreError, OptionError) as error:
+                failed.append(error)
+    if failed:
+        raise failed[0]
     return done
+
+
+def _check_complete(setting: "Setting", there: NDArray[np.int64]) -> None:
+    if not len(there):
+        raise StoreError(f"{setting.name} has no vectors: run the `cie embed` that made it again")
+    if several := len(doubled(there)):
+        raise StoreError(
+            f"{several} images of {setting.name} have more than one vector: run the `cie embed` that made it again"
+        )

@@ -109,6 +109,14 @@ class Store(SettingTables):
                 np.concatenate([np.empty(0, np.int64), *(digests(b.column(0).to_pylist()) for b in batches)])
             )
 
+    def count(self, setting: Setting) -> int:
+        """How many vectors the setting has."""
+        table = self._setting_table(setting)
+        if table is None:
+            return 0
+        with self._explained("read", table.name):
+            return int(table.count_rows())
+
     def among(self, setting: Setting, image_ids: Sequence[str], *, with_words: bool = False) -> list[str]:
         """Those of these images that have a vector, once a row; `with_words`: and its words."""
         table = self._setting_table(setting)

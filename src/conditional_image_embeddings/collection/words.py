@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError, preview
 from ..inputs.conditions import checked_condition
+from ..methods.registry import METHODS, describe
 
 if TYPE_CHECKING:
     from .store import Store
@@ -50,7 +51,7 @@ def words_by_image(store: "Store", condition: str | None, pattern: str = "*") ->
         if key in found:
             continue
         stored = store.words(setting)
-        if setting.method == "dior" and "refined" not in setting.extra and None in stored.values():
+        if describe(setting.method).tells == "words" and "refined" not in setting.extra and None in stored.values():
             without[setting.name] = list(stored.values()).count(None)
         rows = [
             {
@@ -64,7 +65,8 @@ def words_by_image(store: "Store", condition: str | None, pattern: str = "*") ->
         if rows:
             found[key], names[key] = rows, setting.name
     if not found:
-        how = _command(without) if without else "embed with method dior or generative"
+        telling = " or ".join(method.name for method in METHODS.values() if method.tells)
+        how = _command(without) if without else f"embed with method {telling}"
         raise StoreError(f"no words are stored under {name!r}: {how}")
     if len(found) > 1:
         raise StoreError(

@@ -1,8 +1,4 @@
-"""Texts in place of images: prompts without an image that end as those with one do, so that both end in one space.
-
-The wording was chosen by retrieval with the model in the box among eleven (see docs/methods.md): it tells a model that
-knows language what "this image" is, and which aspect of it the text names.
-"""
+"""Texts in place of images: prompts without an image that end as those with one do, so that both end in one space."""
 
 from collections.abc import Sequence
 
@@ -11,12 +7,10 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..inputs.conditions import prompt
+from ..inputs.prompts import ABOUT, WITHOUT_CONDITION
 from .batches import on_device, token_inputs
 from .hidden_states import at, run
 from .loading import LVLM
-
-ABOUT = "An image with {c}: {t}. "
-WITHOUT_CONDITION = "An image of {t}. "
 
 
 def text_prompt(text: str, condition: str | None, prompt_type: str = "describe") -> str:

@@ -16,7 +16,8 @@ import numpy as np
 from .. import datasets
 from ..datasets import Aspect, Benchmark
 from ..errors import CieError, DatasetError, EvaluationError, OptionError, ReproductionError, require
-from ..methods import METHODS, load, reference, supported_methods, with_method
+from ..methods import load, supported_methods, with_method
+from ..methods.registry import FAMILIES, METHODS
 from ..methods.request import Request
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..methods.projected import Projected
     from ..methods.settings import Setting
 
-LINES = ("dior", "generative", "indirect", "clay", "clip")  # the methods unless named, in the order of the table
 TOP_WORDS = 5
 CALIBRATION = 8  # images that are timed, after one that warms up
 PHOTO_SIZE = 500  # the longer side of most of the benchmarks' photographs, in pixels
@@ -74,13 +74,13 @@ class Reproduction:
 
     Args:
         models: Image-text-to-text models for DIOR and the generative method, dual encoders for the others.
-        methods: Some of `methods.METHODS`; None takes all of `LINES` that the models allow.
+        methods: Some of `methods.METHODS`; None takes all that the models allow.
         names: Benchmarks, some of `datasets.NAMES`.
         datasets_dir: Where they are.
         text_encoder: Of the generative method; None is the paper's.
         batch_size: Images a batch at most; None leaves it to the embedders.
         positions: "native" or "flat", of DIOR and the generative method; None is the embedders' default.
-        as_reference: Everything as the paper's reference implementation has it: `methods.reference`.
+        as_reference: Everything as the paper's reference implementation has it: `Method.reference`.
         loading: `device`, `dtype` and whatever else `methods.load` takes for every model.
 
     Attributes:
@@ -116,7 +116,7 @@ class Reproduction:
         self._of_lvlms: dict[str, Any] = {} if positions is None else {"positions": positions}
         self._of_generative = {"text_encoder": text_encoder} if text_encoder else {}
         if as_reference:
-            reference.check_free({**loading, **self._of_lvlms})
+            _check_free({**loading, **self._of_lvlms})
         self._at_hand: tuple[str, dict[str, Any]] | None = None  # the model that is loaded, and how
         self._embedders: dict[str, Embedder] = {}  # of that model, by method
         for name in self.names:
@@ -196,12 +196,14 @@ class Reproduction:
                 allowed[model] = supported_methods(model, **find)
             except (CieError, ValueError, OSError) as error:
                 self._misses(model, error)
-        wanted = tuple(dict.fromkeys(methods)) if methods else (*LINES, *(("pixels",) if "pixels" in allowed else ()))
-        for method in wanted:
-            able = ["pixels"] if method == "pixels" else [model for model in allowed if method in allowed[model]]
+        for method in dict.fromkeys(methods or METHODS):
+            family = METHODS[method].model_family
+            able = [model for model in allowed if method in allowed[model]]
+            if methods and family is None:
+                able = [method]
             self.ways += [(method, model) for model in able]
-            if methods and not able:
-                kind = "image-text-to-text model" if method in {"dior", "generative"} else "dual encoder"
+            if methods and family and not able:
+                kind = FAMILIES[family]
                 self.missing.append(f"{method}: none of the models named can be used with it; name a {kind} (-m)")
 
     def _by_model(self) -> list[tuple[str, str]]:
@@ -214,17 +216,14 @@ class Reproduction:
 
     def _how(self, method: str, model: str) -> tuple[tuple[str, dict[str, Any]], dict[str, Any]]:
         """What is loaded, which methods with equal options share, and the method's own options."""
-        own: dict[str, Any] = {}
-        shared = dict(self._loading)
-        if method in {"dior", "generative"}:
+        entry = METHODS[method]
+        own = dict(self._of_generative) if "text_encoder" in entry.options else {}
+        shared = dict(self._loading) if entry.model_family else {}
+        if "positions" in (*entry.options, *entry.backbone_options):
             shared |= self._of_lvlms
-        if method == "generative":
-            own |= self._of_generative
-        if method == "pixels":
-            shared = {}
         if self._as_reference:
-            for name, value in reference.OPTIONS[method].items():
-                (own if name in reference.OWN else shared)[name] = value
+            for name, value in entry.reference.items():
+                (own if entry.backbone and name in entry.options else shared)[name] = value
         return (model, shared), own
 
     def _load(self, method: str, model: str) -> "Embedder":
@@ -265,12 +264,12 @@ class Reproduction:
 
         whole, *each = there(embedder, request)
         seconds = None
-        if clock is not None and embedder.base is None:
+        if clock is not None and not embedder.entry.is_derived:
             seconds = clock.seconds(embedder, name, request, images - whole)
-        elif clock is not None and embedder.base is not None:
-            of_base, _ = there(embedder.base, Request())
+        elif clock is not None:
+            of_base, _ = there(embedder.backbone, Request())
             maps = sum(count < images for count in each)
-            seconds = clock.seconds(embedder.base, name, Request(), images - of_base)
+            seconds = clock.seconds(embedder.backbone, name, Request(), images - of_base)
             seconds += maps * clock.fitting(cast("Projected", embedder), name, request)
         return Work(
             dataset=known.name,
@@ -345,8 +344,14 @@ class _Clock:
         return self._pictures[place]
 
 
+def _check_free(options: Mapping[str, Any]) -> None:
+    """Raise an OptionError if one of these is set that the reference implementation has its own of."""
+    if taken := [name for name in options if any(name in method.reference for method in METHODS.values())]:
+        raise OptionError(f"as_reference sets {' and '.join(taken)} by itself: leave out the one or the other")
+
+
 def _request(embedder: "Embedder", aspects: Sequence[Aspect]) -> Request:
-    words = TOP_WORDS if embedder.method == "dior" else 0
+    words = TOP_WORDS if embedder.entry.tells == "words" else 0
     return Request(conditions=embedder.benchmark_conditions([aspect.condition for aspect in aspects]), top_words=words)
 
 

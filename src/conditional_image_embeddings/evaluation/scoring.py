@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import EvaluationError, OptionError, preview, require
+from ..vectors import unit
 from .retrieval import FIGURES, intervals, per_query
 
 METRICS = ("cosine", "euclidean")
@@ -85,7 +86,7 @@ def scores(
     if bootstrap < 0:
         raise OptionError(f"bootstrap is a number of samples, not {bootstrap}")
     if metric == "cosine":
-        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+        values = unit(values)
     kinds, numbers = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     found = per_query(values, numbers, show_progress_bar=show_progress_bar)
     ends = intervals(found, samples=bootstrap, seed=BOOTSTRAP_SEED).T.tolist() if bootstrap else []

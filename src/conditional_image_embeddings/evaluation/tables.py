@@ -11,21 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EvaluationError
+from ..methods.registry import describe
 
 Row = Mapping[str, Any]
 
 SUFFIXES = {".json": "json", ".csv": "csv", ".tex": "latex"}
-
-# Methods as the paper writes them, and those that never take a condition.
-TITLES = {
-    "clay": "CLAY",
-    "clip": "CLIP",
-    "dior": "DIOR",
-    "generative": "Generative",
-    "indirect": "InDiReCT",
-    "pixels": "Pixels",
-}
-UNCONDITIONAL = ("clip", "pixels")
 
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -116,7 +106,7 @@ def made_with(rows: Sequence[Row]) -> list[tuple[str, str]]:
             "which embeds the whole chat" if extra.get("encoded_text") == "chat" else None,
         ]
         if any(said):
-            found[TITLES.get(row["method"]) or row["method"], ", ".join(filter(None, said))] = None
+            found[describe(row["method"]).title, ", ".join(filter(None, said))] = None
     return list(found)
 
 
@@ -308,8 +298,8 @@ def _lines(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[Column, Row]
     telling = _telling(rows)
     lines: dict[tuple[str, str, tuple[Any, ...]], dict[Column, Row]] = {}
     for row in rows:
-        method: str = TITLES.get(row["method"]) or row["method"]
-        if row["setting"] in crossed and row["method"] not in UNCONDITIONAL:
+        method = describe(row["method"]).title
+        if row["setting"] in crossed and describe(row["method"]).conditional:
             method += f" ({row['condition'] or 'no condition'})"
         kept = [item for item in _fields(row).items() if not item[0].startswith("extra.") or item[0] in telling]
         line = (method, row["model"], tuple(kept))

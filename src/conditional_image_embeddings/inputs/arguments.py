@@ -64,19 +64,20 @@ def in_order(name: str, values: Any) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def check_keywords(given: Iterable[str], known: Collection[str], *, of: str) -> None:
+def check_keywords(given: Iterable[str], known: Collection[str], *, of: str = "") -> None:
     """Refuse unknown keywords.
 
     Args:
         given: Those of the call.
         known: Those that there are.
-        of: What takes them, for the message.
+        of: The function that takes them, for the message.
 
     Raises:
         UnknownOptionError: the message lists the known ones.
     """
     if unknown := [name for name in given if name not in known]:
-        raise UnknownOptionError(f"unknown option {', '.join(unknown)}; {of} takes: {', '.join(known)}")
+        there = f"{of} takes" if of else "known here"
+        raise UnknownOptionError(f"unknown option {', '.join(unknown)}; {there}: {', '.join(known)}")
 
 
 def lists_keywords(function: Callable[P, R]) -> Callable[P, R]:

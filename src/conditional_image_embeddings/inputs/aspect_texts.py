@@ -4,6 +4,7 @@ The benchmarks' conditions have both in `aspect_texts.toml`; for any other the u
 """
 
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from ..errors import ConditionError
 from .conditions import checked_condition
+from .prompts import GENERIC_TEMPLATE
 
-GENERIC_TEMPLATE = "a photo of {}"
 MAX_WORDS = 10_000
 MAX_WORD_LENGTH = 200  # characters; a text encoder reads some 300 of them
 _MAX_FILE_SIZE = 4 * MAX_WORDS * MAX_WORD_LENGTH  # bytes; UTF-8 has at most 4 a character
@@ -106,7 +107,7 @@ def _checked(words: Iterable[tuple[str, str]], source: str = "") -> tuple[str, .
     for place, word in words:
         if not isinstance(word, str):
             raise ConditionError(f"{place}: a word is a text such as 'red', not {type(word).__name__}")
-        folded = " ".join(word.split())
+        folded = " ".join(unicodedata.normalize("NFC", word).split())
         if len(folded) > MAX_WORD_LENGTH:
             raise ConditionError(
                 f"{place}: {folded[:40]!r}... has {len(folded)} characters; at most {MAX_WORD_LENGTH} are taken"

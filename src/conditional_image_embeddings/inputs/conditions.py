@@ -1,25 +1,13 @@
-"""A condition, and the prompts that put it before a vision-language model.
-
-The seven prompt types are the paper's (WACV 2026, table of prompt templates); each has a form without a condition.
-"""
+"""A condition: one aspect in plain words, checked; and put into a prompt of `prompts`."""
 
 import unicodedata
 from collections.abc import Sequence
 
 from ..errors import ConditionError, OptionError
 from .arguments import in_order
+from .prompts import PROMPTS as PROMPTS  # noqa: PLC0414 - part of what this room offers
 
 MAX_CONDITION_LENGTH = 500  # characters; a condition names an aspect, and the prompt is stored with each setting
-
-PROMPTS: dict[str, tuple[str, str]] = {
-    "describe": ('Describe this image in one word regarding {c}: "', 'Describe this image in one word: "'),
-    "express": ('Express this image in one word in terms of {c}: "', 'Express this image in one word: "'),
-    "summarize": ('Summarize this image in one word regarding {c}: "', 'Summarize this image in one word: "'),
-    "capture": ('Capture this image in one word based on {c}: "', 'Capture this image in one word: "'),
-    "convey": ('Convey this image in one word with respect to {c}: "', 'Convey this image in one word: "'),
-    "depict": ('Depict this image in one word, considering {c}: "', 'Depict this image in one word: "'),
-    "describe_unconstraint": ('Describe this image regarding {c}: "', 'Describe this image: "'),
-}
 
 Conditions = str | None | Sequence[str | None]
 

@@ -11,8 +11,10 @@ import stat
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from ..errors import ImageError
+from .sharing import alone_with
 
 MAX_BYTES = 2**29  # of an encoded image
 
@@ -38,12 +40,13 @@ class Encoded:
 
 
 def read_encoded(
-    source: str | os.PathLike[str] | bytes | bytearray | memoryview | Encoded, *, name: str | None = None
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Encoded, *, name: str | None = None
 ) -> Encoded:
     """Read an image file's bytes, all at once and at most `MAX_BYTES`; bytes are taken as they are.
 
     Args:
-        source: A path, or encoded bytes.
+        source: A path, encoded bytes, or a binary file object: that is read from its beginning, and stands then where
+            it stood. One that cannot go back, such as a pipe, is read from where it stands, and can be read once.
         name: What messages call the image; None: its path, quoted.
 
     Raises:
@@ -52,7 +55,10 @@ def read_encoded(
     if isinstance(source, Encoded):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
-        return Encoded(checked_bytes(bytes(source), name or f"the image of {len(source)} bytes"))
+        data = bytes(source)
+        return Encoded(_checked(data, name or f"the image of {len(data)} bytes"))
+    if not isinstance(source, str | os.PathLike):
+        return Encoded(_of_file_object(source, name or "the image"))
     path = Path(source)
     name = name or repr(os.fspath(source))
     if str(source).startswith(("http://", "https://", "ftp://", "data:")):
@@ -62,7 +68,7 @@ def read_encoded(
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{name} is not a regular file")
-            return Encoded(checked_bytes(_all_of(file, status.st_size), name, status.st_size), path, status)
+            return Encoded(_checked(_all_of(file, status.st_size), name, status.st_size), path, status)
     except FileNotFoundError as error:
         raise ImageError(f"{name} is {'a broken link' if path.is_symlink() else 'not there'}") from error
     except (OSError, ValueError) as error:  # a null character in the path is a ValueError
@@ -72,13 +78,33 @@ def read_encoded(
         raise ImageError(f"{name} cannot be read: {reason.lower()}") from error
 
 
-def checked_bytes(data: bytes, name: str, size: int = 0) -> bytes:
+def _checked(data: bytes, name: str, size: int = 0) -> bytes:
     """The bytes, unless they are none or too many to be an image."""
     if not data:
         raise ImageError(f"{name} is empty")
     if (size := max(len(data), size)) > MAX_BYTES:
         raise ImageError(f"{name} has {size} bytes; at most {MAX_BYTES} are read")
     return data
+
+
+def _of_file_object(file: IO[bytes], name: str) -> bytes:
+    if not hasattr(file, "read"):
+        raise ImageError(
+            f"expected a path, encoded bytes, a binary file object, a PIL image, an array or a tensor, "
+            f"not {type(file).__name__}"
+        )
+    with alone_with(file):
+        place = file.tell() if file.seekable() else None
+        if place is not None:
+            file.seek(0)
+        try:
+            data = file.read(MAX_BYTES + 1)
+        finally:
+            if place is not None:
+                file.seek(place)
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} is a file object opened as text: open it with mode 'rb'")
+    return _checked(data, name)
 
 
 def _open(path: str, flags: int) -> int:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CieError, ConditionError, OptionError, UnknownOptionError, require
+from ..errors import CieError, ConditionError, OptionError, require
+from ..inputs.arguments import check_keywords
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from ..methods.request import Request
@@ -72,13 +73,6 @@ CONDITIONS: Mapping[str, str] = {task: condition for condition, tasks in _TASKS.
 """What a task of mteb is about, by its name: those whose labels are values of one aspect."""
 
 _OF_CALLS = ("batch_size", "show_progress_bar")
-_CITATION = """@inproceedings{kawarada2026dior,
-  title = {Training-free Conditional Image Embedding Framework Leveraging Large Vision Language Models},
-  author = {Kawarada and Yamada and Tejero-de-Pablos and Inoue},
-  booktitle = {Proceedings of the IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
-  pages = {7636--7646},
-  year = {2026}
-}"""
 
 
 class ConditionalModel:
@@ -99,7 +93,7 @@ class ConditionalModel:
     Raises:
         ModelError: the model cannot be found or loaded.
         ConditionError: a condition cannot be used, or was given though the method takes none.
-        TypeError: an unknown option; the message lists the known ones.
+        UnknownOptionError: an unknown option; the message lists the known ones.
     """
 
     def __init__(
@@ -115,7 +109,9 @@ class ConditionalModel:
         self._options = mixed.checked_options(options)
         self._condition = checked_condition(condition)
         self._conditions = {task: checked_condition(each) for task, each in (conditions or {}).items()}
-        loading = {key: value for key, value in (("revision", revision), ("device", device)) if value is not None}
+        loading: dict[str, Any] = {
+            key: value for key, value in (("revision", revision), ("device", device)) if value is not None
+        }
         if isinstance(model, str):
             model = load(model, **loading)
         elif loading:
@@ -154,13 +150,12 @@ class ConditionalModel:
 
         Raises:
             ImageError: an image cannot be read, or the model or its processor fails on it.
-            TypeError: an unknown keyword; the message lists the known ones.
+            UnknownOptionError: an unknown keyword; the message lists the known ones.
             ValueError: a batch has neither images nor texts.
         """
         from tqdm.auto import tqdm
 
-        if unknown := sorted(kwargs.keys() - set(_OF_CALLS)):
-            raise UnknownOptionError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(_OF_CALLS)}")
+        check_keywords(kwargs, _OF_CALLS, of="encode")
         condition = self.condition(task_metadata.name)
         batches = tqdm(inputs, desc=task_metadata.name, disable=not kwargs.get("show_progress_bar"), leave=False)
         return np.concatenate(
@@ -213,14 +208,14 @@ class ConditionalModel:
             training_datasets=set() if bundled or checkpoint is None else None,
             adapted_from=embedder.model if on_hub else None,
             modalities=["image", "text"] if mixed.reads_text(embedder, self._condition, self._options) else ["image"],
-            citation=_CITATION if embedder.method == "dior" else None,
+            citation=embedder.entry.citation,
             contacts=None,
             experiment_kwargs=self._experiment(),
         )
 
     def _dimension(self) -> int | None:
         try:
-            return mixed.dimension(self.embedder, self._condition, self._options)
+            return self.embedder.get_embedding_dimension(self._condition, **self._options)
         except (CieError, ValueError):  # such as a method that needs a condition, and only some tasks have one
             return None
 
@@ -249,7 +244,7 @@ def _rows(batch: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
 
 def _parameters(embedder: Embedder) -> "list[torch.Tensor]":
     """The model's weights; none where the method has no model, or several."""
-    base = embedder.base or embedder
+    base = embedder.backbone
     model = base.lvlm.model if hasattr(base, "lvlm") else getattr(base, "dual_encoder", None)
     return [] if model is None else list(model.parameters())
 

@@ -1,70 +1,127 @@
 """The methods, and `load`, which picks the one that a model is for.
 
 A model's own config decides: an image-text-to-text model is embedded with DIOR, a dual encoder with CLIP's image tower.
+What methods there are, `registry` says.
 """
 
 import inspect
-from collections.abc import Iterable
-from importlib import import_module
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, OptionError, UnknownOptionError
+from .registry import DUAL_ENCODER, FAMILIES, LVLM, OF_IMAGES, Method, methods_of
+from .registry import METHODS as METHODS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
     from ..models.checkpoint import Checkpoint
     from .embedder import Embedder as Embedder
 
-METHODS = ("dior", "generative", "clip", "indirect", "clay", "pixels")
-_CLASSES = {
-    "dior": ("dior", "DIOR"),
-    "generative": ("generative", "Generative"),
-    "clip": ("clip", "CLIP"),
-    "indirect": ("projected", "InDiReCT"),
-    "clay": ("projected", "CLAY"),
-}
-_OF_LVLMS = (
-    *("image_max_size", "image_reading", "positions", "share", "attn_implementation"),
-    *("thinking", "chat_template_kwargs", "compile"),
-)
-_OF_TEXT_ENCODERS = ("text_encoder", "text_encoder_dtype", "encoded_text")
-_FOR = {"dior": ("dior", "generative"), "clip": ("clip", "indirect", "clay")}  # by what a model is for, its own first
 
-
-def load(model: str, *, method: str | None = None, **options: Any) -> "Embedder":
+def load(
+    model: str,
+    *,
+    method: str | None = None,
+    device: "str | torch.device | None" = None,
+    dtype: "str | torch.dtype | None" = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+    cache_folder: "str | Path | None" = None,
+    token: str | bool | None = None,
+    random_weights: bool = False,
+    model_kwargs: Mapping[str, Any] | None = None,
+    processor_kwargs: Mapping[str, Any] | None = None,
+    image_max_size: int = 700,
+    image_reading: str = "upright",
+    positions: str = "native",
+    share: bool = True,
+    attn_implementation: str | None = None,
+    thinking: str = "off",
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
+    text_encoder: str | None = None,
+    text_encoder_dtype: "str | torch.dtype | None" = None,
+    text_encoder_revision: str | None = None,
+    encoded_text: str = "answer",
+    words: Mapping[str, str | Sequence[str]] | str | Sequence[str] | None = None,
+    components: int | None = None,
+    solver: str = "adam",
+    seed: int = 42,
+    size: int = 12,
+    **registered: Any,
+) -> "Embedder":
     """Load an embedder.
 
     Args:
         model: A hub id, a local directory, "builtin" or "builtin-clip"; "pixels" for the control without a model.
         method: One of `METHODS`; None takes "dior" or "clip", what the model's config says it is for.
-        options: `device`, `dtype`, `revision`, `trust_remote_code`, `local_files_only`, `cache_folder`, `token`,
-            `random_weights`, `model_kwargs`, `processor_kwargs` (see `Checkpoint.find`), and the method's own, such as
-            `image_max_size`, `image_reading`, `share`, `positions` and `attn_implementation` (see `methods.dior.DIOR`),
-            `text_encoder` (`methods.generative.Generative`), `words`, `components` and `solver` (`methods.projected`).
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
+        dtype: "float32", "bfloat16" or "float16"; None is bfloat16 on CUDA and float32 elsewhere.
+        revision: A branch, tag or commit on the hub.
+        trust_remote_code: Run code that comes with the model. Only for models whose author you trust.
+        local_files_only: Ask the hub for nothing.
+        cache_folder: Where models from the hub are kept; None is the hub client's own folder.
+        token: For private and gated models on the hub; None takes the one of `hf auth login`.
+        random_weights: The model's architecture with seeded random weights: a control.
+        model_kwargs: Further keywords for the model's `from_pretrained`: values that JSON can hold, and types of torch.
+        processor_kwargs: The same for the processor's, such as `max_pixels`.
+        image_max_size: Images are scaled down to at most this many pixels on the longer side (paper: 700).
+        image_reading: "upright", or "reference": the pixels that the paper's reference implementation sees.
+        positions: dior, generative: "native", or "flat", 1-D positions as in the paper's reference implementation.
+        share: dior, generative: compute what prompts have in common once, where that is exact.
+        attn_implementation: dior, generative: one of transformers'; None leaves the choice to it.
+        thinking: dior, generative: "off" or "as-is", what becomes of a thought that a chat template opens.
+        chat_template_kwargs: dior, generative: further variables for the chat template.
+        compile: dior, generative: compile norms and feed-forward networks.
+        text_encoder: generative: a hub id or directory that sentence-transformers reads, or "minilm", which needs no
+            network; None is the paper's.
+        text_encoder_dtype: generative: None is the model's.
+        text_encoder_revision: generative: the encoder's branch, tag or commit on the hub.
+        encoded_text: generative: "answer", or "chat", the prompt and the answer.
+        words: indirect, clay: what varies in a condition: a mapping from condition to words, or words for all
+            conditions; a sequence, "red,blue,...", or a file of them.
+        components: indirect, clay: dimensions of the map; None is 128 for indirect, and what the words ask for in clay.
+        solver: indirect: "adam" as the paper, or "svd", its closed form.
+        seed: indirect: of the paper's random start.
+        size: pixels: cells on a side.
+        registered: Options of a method that was registered from outside.
 
     Returns:
         An embedder: `encode` turns images into vectors.
 
     Raises:
         ModelError: the model cannot be found or loaded, or is not of the method's kind.
-        TypeError: an unknown option; the message lists the known ones.
+        UnknownOptionError: an unknown option, or one that the method does not take; the message lists those that it
+            knows.
     """
+    given = {**locals(), **registered}
+    defaults: dict[str, Any] = load.__kwdefaults__ or {}
+    names = [name for name in defaults if name != "method"]
+    own = [option for each in METHODS.values() for option in each.options if option not in names]
+    _refuse(registered.keys() - set(own), "unknown option", [*names, *own])
+    options = {name: given[name] for name in (*names, *registered) if _differs(given[name], defaults.get(name))}
     if method is not None and method not in METHODS:
         raise OptionError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    if "pixels" in (model, method):
-        from .pixels import Pixels
-
-        _check_options(options, _parameters(Pixels))
-        return Pixels(**options)
+    entry = METHODS.get(method or model)
+    if entry is not None and entry.model_family is None:
+        _check_options(entry, options, ())
+        embedder: Embedder = entry.implementing_class(**options)
+        return embedder
 
     from ..models.checkpoint import Checkpoint
 
-    find = _parameters(Checkpoint.find)
-    _check_options(options, find | {*_OF_LVLMS, *_OF_TEXT_ENCODERS, "words", "components", "solver", "seed"})
-    checkpoint = Checkpoint.find(model, **{key: options.pop(key) for key in find & options.keys()})
-    chosen = _class_for(checkpoint, method)
-    _check_options(options, _parameters(chosen) - {"reader"}, also=find)
-    embedder: Embedder = chosen(checkpoint, **options)
-    return embedder
+    find = [name for name, one in inspect.signature(Checkpoint.find).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    if entry is not None and method is not None:  # before the model is looked for
+        _check_options(entry, options, find)
+    checkpoint = Checkpoint.find(model, **{name: options.pop(name) for name in find if name in options})
+    entry = _entry_for(checkpoint, method)
+    _check_options(entry, options, find)
+    loaded: Embedder = entry.implementing_class.from_checkpoint(checkpoint, **options)
+    return loaded
 
 
 def with_method(embedder: "Embedder", method: str, **options: Any) -> "Embedder":
@@ -75,11 +132,12 @@ def with_method(embedder: "Embedder", method: str, **options: Any) -> "Embedder"
         method: One of those that the model allows (`supported_methods`).
         options: The method's own; what concerns the model (`device`, `image_max_size`, ...) is the embedder's.
     """
-    reader: Any = embedder.reader
-    if reader.method == method:
-        return embedder.reader
-    chosen = _class_for(reader.checkpoint, method)
-    another: Embedder = chosen(reader.checkpoint, reader=reader, **options)
+    backbone: Any = embedder.backbone
+    if backbone.method == method:
+        return embedder.backbone
+    entry = _entry_for(backbone.checkpoint, method)
+    _refuse(options.keys() - set(entry.options), f"with this model at hand, {method} does not take", entry.options)
+    another: Embedder = entry.implementing_class.from_checkpoint(backbone.checkpoint, backbone=backbone, **options)
     return another
 
 
@@ -93,40 +151,15 @@ def supported_methods(model: str, **options: Any) -> tuple[str, ...]:
     Raises:
         ModelError: the model cannot be found, or is for none of them.
     """
-    if model == "pixels":
-        return ("pixels",)
+    if model in METHODS and METHODS[model].model_family is None:
+        return (model,)
     from ..models.checkpoint import Checkpoint
 
-    return _methods_of(Checkpoint.find(model, **options))
+    return _methods_for(Checkpoint.find(model, **options))
 
 
-def _class_for(checkpoint: "Checkpoint", method: str | None) -> "type[Any]":
-    """The class of the method, which must be one that the model's config allows."""
-    methods = _methods_of(checkpoint)
-    if method is not None and method not in methods:
-        raise ModelError(
-            f"{_described(checkpoint)}, which {method} cannot use; use method {' or '.join(methods)}, or another model"
-        )
-    room, name = _CLASSES[method or methods[0]]
-    chosen: type[Any] = getattr(import_module(f".{room}", __name__), name)
-    return chosen
-
-
-def _methods_of(checkpoint: "Checkpoint") -> tuple[str, ...]:
-    possible = model_family(checkpoint.config)
-    if not possible:
-        raise ModelError(
-            f"{_described(checkpoint)}: neither an image-text-to-text model nor a dual encoder of images and texts"
-        )
-    return tuple(each for kind in possible for each in _FOR[kind])
-
-
-def _described(checkpoint: "Checkpoint") -> str:
-    return f"{checkpoint.name} is a {checkpoint.config.model_type} model"
-
-
-def model_family(config: Any) -> list[str]:
-    """The methods that a model with this config is for, as transformers' public mappings classify it."""
+def model_family(config: Any) -> str | None:
+    """What a model with this config is, of `registry.FAMILIES`, as transformers' public mappings classify it."""
     from transformers import (
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
         MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING,
@@ -138,28 +171,49 @@ def model_family(config: Any) -> list[str]:
     if type(config) in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING and (
         generative is None or generative.__name__ not in saved  # BLIP and BLIP-2 are in both
     ):
-        return ["clip"]
+        return DUAL_ENCODER
     remote = getattr(config, "auto_map", None) or {}
     if generative is not None or "AutoModelForImageTextToText" in remote:
-        return ["dior"]
+        return LVLM
     # Dual encoders that transformers lists under no task, such as VisionTextDualEncoder.
     base = MODEL_MAPPING.get(type(config), None)
-    if hasattr(base, "get_image_features") and hasattr(base, "get_text_features"):
-        return ["clip"]
-    return []
+    both = hasattr(base, "get_image_features") and hasattr(base, "get_text_features")
+    return DUAL_ENCODER if both else None
 
 
-def _parameters(callable_: Any) -> set[str]:
-    """Keyword-only parameters."""
-    parameters = inspect.signature(callable_).parameters.values()
-    return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-
-
-def _check_options(options: dict[str, Any], known: Iterable[str], also: Iterable[str] = ()) -> None:
-    if unknown := sorted(options.keys() - set(known)):
-        raise UnknownOptionError(
-            f"unknown option {', '.join(unknown)}; known here: {', '.join(sorted({*known, *also}))}"
+def _entry_for(checkpoint: "Checkpoint", method: str | None) -> Method:
+    """The method's entry; it must be one that the model's config allows."""
+    methods = _methods_for(checkpoint)
+    if method is not None and method not in methods:
+        raise ModelError(
+            f"{_described(checkpoint)}, which {method} cannot use; use method {' or '.join(methods)}, or another model"
         )
+    return METHODS[method or methods[0]]
+
+
+def _methods_for(checkpoint: "Checkpoint") -> tuple[str, ...]:
+    family = model_family(checkpoint.config)
+    if family is None:
+        raise ModelError(f"{_described(checkpoint)}: neither an {FAMILIES[LVLM]} nor a {FAMILIES[DUAL_ENCODER]}")
+    return methods_of(family)
+
+
+def _described(checkpoint: "Checkpoint") -> str:
+    return f"{checkpoint.name} is a {checkpoint.config.model_type} model"
+
+
+def _differs(value: Any, default: Any) -> bool:
+    return value is not default and (type(value) is not type(default) or value != default)
+
+
+def _check_options(entry: Method, options: Mapping[str, Any], of_model: Sequence[str]) -> None:
+    known = [*of_model, *dict.fromkeys((*OF_IMAGES, *entry.backbone_options, *entry.options))]
+    _refuse(options.keys() - set(known), f"method {entry.name} does not take", known)
+
+
+def _refuse(names: Iterable[str], what: str, known: Iterable[str]) -> None:
+    if unknown := sorted(names):
+        raise UnknownOptionError(f"{what} {', '.join(unknown)}; known here: {', '.join(known)}")
 
 
 def __getattr__(name: str) -> Any:

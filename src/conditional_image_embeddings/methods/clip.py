@@ -39,7 +39,6 @@ class CLIP(Embedder):
     """
 
     method = "clip"
-    conditional = False
     depth = 0
 
     def __init__(self, checkpoint: Checkpoint, *, image_max_size: int = 700, image_reading: str = "upright") -> None:

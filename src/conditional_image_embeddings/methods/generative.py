@@ -3,9 +3,9 @@
 The prompts are DIOR's, and so is the engine: an image and the common prompt are read once for all its conditions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import regex
@@ -32,102 +32,96 @@ class Generative(Embedder):
     """Embeds what a vision-language model answers.
 
     Args:
-        checkpoint: The vision-language model.
-        text_encoder: A hub id or directory that sentence-transformers reads, or "minilm", which needs no network.
-        text_encoder_dtype: None is the model's.
+        backbone: The vision-language model.
+        text_encoder: What embeds its answers.
         encoded_text: "answer", or "chat": prompt and answer, as in the paper's reference implementation, which
             embeds all that `generate` returns.
-        image_max_size: As for `DIOR`, and so are the other options.
-        image_reading: As for `DIOR`.
-        positions: As for `DIOR`.
-        share: As for `DIOR`.
-        attn_implementation: As for `DIOR`.
-        thinking: As for `DIOR`.
-        chat_template_kwargs: As for `DIOR`.
-        compile: As for `DIOR`.
-        reader: A `DIOR` of this checkpoint to stand on, whose options count then; None loads one.
 
     Raises:
-        ModelError: one of the two models cannot be loaded.
+        ModelError: the model has no head to answer with.
     """
 
     method = "generative"
-    conditional = True
-    has_prompts = True
     depth = 0
 
-    def __init__(
-        self,
+    def __init__(self, backbone: DIOR, text_encoder: TextEncoder, *, encoded_text: str = ENCODED_TEXTS[0]) -> None:
+        if not backbone.lvlm.has_head:
+            raise no_head(backbone.model)
+        self._backbone, self.text_encoder = backbone, text_encoder
+        self.encoded_text = _checked_text(encoded_text)
+        self.model, self.revision = backbone.model, backbone.revision
+        self.image_max_size, self.image_reading = backbone.image_max_size, backbone.image_reading
+        self.budget = backbone.budget
+
+    @classmethod
+    def from_checkpoint(
+        cls,
         checkpoint: Checkpoint,
         *,
-        text_encoder: str = DEFAULT,
+        backbone: DIOR | None = None,
+        text_encoder: str | None = None,
         text_encoder_dtype: "str | torch.dtype | None" = None,
+        text_encoder_revision: str | None = None,
         encoded_text: str = ENCODED_TEXTS[0],
-        image_max_size: int = 700,
-        image_reading: str = "upright",
-        positions: str = "native",
-        share: bool = True,
-        attn_implementation: str | None = None,
-        thinking: str = "off",
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-        compile: bool = False,  # noqa: A002 - torch's own word for it
-        reader: DIOR | None = None,
-    ) -> None:
-        if encoded_text not in ENCODED_TEXTS:
-            raise OptionError(f"unknown encoded_text {encoded_text!r}; known: {', '.join(ENCODED_TEXTS)}")
-        self.encoded_text = encoded_text
-        self._text_dtype = checked_dtype(text_encoder_dtype or checkpoint.dtype, checkpoint.device)
+        **options: Any,
+    ) -> Self:
+        """The method on a vision-language model, or on an embedder that has loaded it.
+
+        Args:
+            checkpoint: The vision-language model.
+            backbone: That embedder; its options count then.
+            text_encoder: A hub id or directory that sentence-transformers reads, or "minilm", which needs no network;
+                None is the paper's.
+            text_encoder_dtype: None is the model's.
+            text_encoder_revision: A branch, tag or commit on the hub.
+            encoded_text: As for the class.
+            options: Of `DIOR`.
+
+        Raises:
+            ModelError: one of the two models cannot be loaded.
+        """
+        _checked_text(encoded_text)
         hub = checkpoint.hub_options
         # First: it may be missing, and is found out faster than a large model is loaded.
-        self.text_encoder = TextEncoder(
-            text_encoder,
+        encoder = TextEncoder(
+            text_encoder or DEFAULT,
             device=checkpoint.device,
-            dtype=self._text_dtype,
+            dtype=checked_dtype(text_encoder_dtype or checkpoint.dtype, checkpoint.device),
+            revision=text_encoder_revision,
             cache_folder=hub.get("cache_dir"),
             token=hub.get("token"),
             local_files_only=hub.get("local_files_only", False),
             trust_remote_code=hub.get("trust_remote_code", False),
         )
-        self._dior = reader or DIOR(
-            checkpoint,
-            image_max_size=image_max_size,
-            image_reading=image_reading,
-            positions=positions,
-            share=share,
-            attn_implementation=attn_implementation,
-            thinking=thinking,
-            chat_template_kwargs=chat_template_kwargs,
-            compile=compile,
-        )
-        if not self._dior.lvlm.has_head:
-            raise no_head(checkpoint.name)
-        self.checkpoint = checkpoint
-        self.model, self.revision = self._dior.model, self._dior.revision
-        self.image_max_size, self.budget = self._dior.image_max_size, self._dior.budget
-        self.image_reading = self._dior.image_reading
+        return cls(backbone or DIOR(checkpoint, **options), encoder, encoded_text=encoded_text)
 
     @property
-    def reader(self) -> DIOR:
-        """The `DIOR` that it stands on."""
-        return self._dior
+    def backbone(self) -> DIOR:
+        """The vision-language model."""
+        return self._backbone
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the vision-language model was loaded from."""
+        return self._backbone.checkpoint
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
-        return self._dior.prepare(image, request)
+        return self._backbone.prepare(image, request)
 
     def cost(self, prepared: Prepared) -> int:
         """Tokens that the model reads for this image."""
-        return self._dior.cost(prepared)
+        return self._backbone.cost(prepared)
 
     def forward_batch(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
         """Vectors of the answers; the answers themselves, with their probabilities, are the words."""
-        lvlm, plan = self._dior.lvlm, self._dior.plan
-        share = plan.caches and self._dior.shares(batch, (-1,))
+        lvlm, plan = self._backbone.lvlm, self._backbone.plan
+        share = plan.caches and self._backbone.shares(batch, (-1,))
         with torch.inference_mode():
             given = [
                 answer
                 for part in plan.parts(batch, share=share)
-                for answer in answers(lvlm, part, [], self._dior.sampling(request), share=share)
+                for answer in answers(lvlm, part, [], self._backbone.sampling(request), share=share)
             ]
         ends = end_tokens(lvlm)
         spoken = [[token for token in answer.tokens if token not in ends] for answer in given]
@@ -160,12 +154,15 @@ class Generative(Embedder):
             vectors[:, None, None, None, None], (len(texts), *request.shape, vectors.shape[-1])
         ).copy()
 
+    def _for_words(self) -> dict[str, Any]:
+        return {}  # answers come with every vector
+
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a condition and prompt type."""
         self._check(request)
         extra = {
             **self.checkpoint.setting_extra,
-            **self._dior.prompt_extra,
+            **self._backbone.prompt_extra,
             "text_encoder": self.text_encoder.name,
             "text_encoder_revision": self.text_encoder.revision,
             "max_new_tokens": request.max_new_tokens,
@@ -173,8 +170,8 @@ class Generative(Embedder):
         }
         if self.encoded_text != ENCODED_TEXTS[0]:
             extra["encoded_text"] = self.encoded_text
-        if self._text_dtype != self.checkpoint.dtype:
-            extra["text_encoder_dtype"] = str(self._text_dtype).removeprefix("torch.")
+        if self.text_encoder.dtype != self.checkpoint.dtype:
+            extra["text_encoder_dtype"] = str(self.text_encoder.dtype).removeprefix("torch.")
         return [
             self._setting(
                 dataset,
@@ -182,7 +179,7 @@ class Generative(Embedder):
                 prompt_type=prompt_type,
                 condition=condition,
                 dtype=str(self.checkpoint.dtype).removeprefix("torch."),
-                positions=self._dior.positions,
+                positions=self._backbone.positions,
                 extra=extra,
             )
             for condition, prompt_type in product(request.conditions, request.prompt_names)
@@ -190,7 +187,13 @@ class Generative(Embedder):
 
     def _check(self, request: Request) -> None:
         super()._check(request)
-        self._dior.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
+        self._backbone.prompt_maker(request.conditions, request.prompt_types)  # refuses what is no plain text
+
+
+def _checked_text(encoded_text: str) -> str:
+    if encoded_text not in ENCODED_TEXTS:
+        raise OptionError(f"unknown encoded_text {encoded_text!r}; known: {', '.join(ENCODED_TEXTS)}")
+    return encoded_text
 
 
 def answer_text(text: str) -> str:

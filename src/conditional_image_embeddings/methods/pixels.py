@@ -18,7 +18,6 @@ class Pixels(Embedder):
     """The image's average colours on a grid of `size` x `size` cells: vectors of 3 * size**2 values in [0, 1]."""
 
     method = "pixels"
-    conditional = False
     revision = None
     depth = 0
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .registry import describe
+
 READABLE = 200  # characters: with the digest, well below what a file's name may have
 
 
@@ -55,7 +57,8 @@ class Setting:
         """What the paper's folders are named after, in their order, and what only this package has."""
         extra = self.extra
         yield from (self.dataset, self.model)
-        if self.method not in {"dior", "clip", "generative"}:
+        method = describe(self.method)
+        if method.name_part is None:
             yield self.method
         if self.prompt_type is not None:
             yield self.prompt_type
@@ -66,13 +69,12 @@ class Setting:
             yield f"num_layer_{self.layer}"
         if self.token is not None:
             yield f"num_token_{self.token}"
-        source = self.method if self.method in {"clip", "generative"} else self.embedding_source
-        if source is not None:
-            yield f"embedsrc_{source}"
+        if part := method.name_part or (self.embedding_source and f"embedsrc_{self.embedding_source}"):
+            yield part
         if "text_encoder" in extra:
             yield extra["text_encoder"]
         if "max_new_tokens" in extra:
-            tokens = "max_tokens" if self.method == "generative" else "gen_max_new_tokens"
+            tokens = "max_tokens" if method.tells == "answer" else "gen_max_new_tokens"
             yield f"{tokens}_{extra['max_new_tokens']}"
         if "temperature" in extra:
             yield f"sample-temp_{extra['temperature']:.2f}"

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -33,18 +34,21 @@ class TextEncoder:
         name: A hub id, a directory that sentence-transformers reads, or "minilm" for the one that needs no network.
         device: Where it runs.
         dtype: The type of its numbers.
+        revision: A branch, tag or commit on the hub; None is the default branch.
         options: `token`, `cache_folder`, `local_files_only`, `trust_remote_code`, as `Checkpoint.find` takes them.
 
     Raises:
         ModelError: there is none, or its weights are missing; one line says what to do.
     """
 
-    def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype, **options: Any) -> None:
+    def __init__(
+        self, name: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None, **options: Any
+    ) -> None:
         require("minilm" if name == PACKAGED else "generative", f"text encoder {name!r}")
         from sentence_transformers import SentenceTransformer
 
-        self.name = name
-        location, self.revision, options = _find(name, options)
+        self.name, self.dtype = name, dtype
+        location, self.revision, options = _find(name, revision, options)
         with single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
             model = SentenceTransformer(
                 location,
@@ -53,18 +57,20 @@ class TextEncoder:
                 **options,
             )
         self._model = model.eval()
+        self._lock = Lock()
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, d) of texts, float32."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known.clear()
-            new = list(dict.fromkeys(texts))
-        if new:
-            vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
-            self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
-        return np.stack([self._known[text] for text in texts])
+        """Vectors (n, d) of texts, float32; one thread at a time."""
+        with self._lock:
+            new = [text for text in dict.fromkeys(texts) if text not in self._known]
+            if len(self._known) + len(new) > REMEMBERED:
+                self._known.clear()
+                new = list(dict.fromkeys(texts))
+            if new:
+                vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
+                self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
+            return np.stack([self._known[text] for text in texts])
 
 
 def is_installed() -> bool:
@@ -72,7 +78,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+def _find(name: str, revision: str | None, options: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
     """Where the encoder is, what it was (commit or fingerprint), and what else its loading needs."""
     directory = _directory(name)
     if directory is not None:
@@ -81,7 +87,7 @@ def _find(name: str, options: dict[str, Any]) -> tuple[str, str | None, dict[str
         return str(directory), revision, {}
     hub = {"cache_dir": options.pop("cache_folder", None), "token": options.get("token")}
     remedy = f"pass a directory with a sentence-transformers model, or {PACKAGED!r} (--text-encoder {PACKAGED})"
-    commit, reachable = hub_commit(name, None, hub, options.pop("local_files_only", False), remedy)
+    commit, reachable = hub_commit(name, revision, hub, options.pop("local_files_only", False), remedy)
     options |= {"cache_folder": hub["cache_dir"], "revision": commit, "local_files_only": not reachable}
     return name, commit, options
 

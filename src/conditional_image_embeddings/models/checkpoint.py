@@ -115,6 +115,22 @@ class Checkpoint:
             processor_kwargs=dict(processor_kwargs or {}),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is found again, and must be the same there. A token stays here: it is a secret."""
+        named = self.files if self.adapter is None else self.adapter.location
+        options = {
+            "device": str(self.device),
+            "dtype": str(self.dtype),
+            "revision": named.commit,
+            "trust_remote_code": named.options["trust_remote_code"],
+            "local_files_only": named.options.get("local_files_only", False),
+            "cache_folder": named.options.get("cache_dir"),
+            "random_weights": self.random_weights,
+            "model_kwargs": dict(self.model_kwargs),
+            "processor_kwargs": dict(self.processor_kwargs),
+        }
+        return _found_again, (self.name, options, self.revision)
+
     @property
     def location(self) -> str:
         """What transformers' `from_pretrained` gets: a hub id or a directory."""
@@ -238,6 +254,13 @@ class Checkpoint:
         if directory is None:
             return True
         return sum(file.stat().st_size for file in directory.glob("*.safetensors")) >= LARGE_WEIGHTS
+
+
+def _found_again(name: str, options: dict[str, Any], revision: str | None) -> Checkpoint:
+    found = Checkpoint.find(name, **options)
+    if found.revision != revision:
+        raise ModelError(f"model {name!r} is not the one that was sent here: it is {found.revision}, not {revision}")
+    return found
 
 
 def _device(device: "str | torch.device | None") -> "torch.device":

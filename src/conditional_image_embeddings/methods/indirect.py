@@ -1,18 +1,21 @@
 """InDiReCT: the linear map that loses least of a condition's texts (Kobs, Steininger, Hotho, WACV 2023).
 
 A matrix U (k, d) turns a unit vector x into v = normalise(U x) and back into x' = normalise(U^T v); U is chosen so that
-the mean angle between x and x' over the texts is least. Images then go through the same U.
+the mean angle between x and x' over the texts is least. Images then go through the same U. `fit`, `project` and `loss`
+take vectors only; the class brings the model.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import OptionError
-from .vectors import checked_components, rows, unit, unit_texts
+from ..errors import OptionError
+from .clip import CLIP
+from .projected import Projected, Vectors, WordList
+from .unit_vectors import checked_components, rows, unit, unit_texts
 
 COMPONENTS = 128  # the paper's
 SOLVERS = ("adam", "svd")
@@ -25,6 +28,53 @@ INITIAL_DEVIATION = 0.1
 _LARGEST_COSINE = 1 - 1e-7
 
 logger = logging.getLogger(__name__)
+
+
+class InDiReCT(Projected):
+    """CLIP through the map that loses least of a condition's texts.
+
+    Args:
+        backbone: The dual encoder whose vectors are mapped.
+        words: What varies in a condition: a mapping from condition to words, or words for all conditions; a sequence,
+            "red,blue,...", or a file of them. The benchmarks' conditions have words of their own.
+        components: Rows of the map; None: 128, as the paper.
+        solver: "adam" as the paper, or "svd", its closed form.
+        seed: Of the paper's random start.
+    """
+
+    method = "indirect"
+    components: int
+
+    def __init__(
+        self,
+        backbone: CLIP,
+        *,
+        words: Mapping[str, WordList] | WordList | None = None,
+        components: int | None = None,
+        solver: str = SOLVERS[0],
+        seed: int = 42,
+    ) -> None:
+        if solver not in SOLVERS:
+            raise OptionError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
+        super().__init__(backbone, words=words)
+        self.components = COMPONENTS if components is None else checked_components(components)
+        self.solver, self.seed = solver, seed
+        self._matrices: dict[str, Vectors] = {}
+
+    def matrix(self, condition: str) -> Vectors:
+        """The condition's map, (components, d)."""
+        with self.lock:
+            if condition not in self._matrices:
+                (self._matrices[condition],) = fit(
+                    [self.embedded_texts(condition)], components=self.components, solver=self.solver, seed=self.seed
+                )
+            return self._matrices[condition]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Components, solver and, where it counts, seed."""
+        seed = {"seed": self.seed} if self.solver == "adam" else {}
+        return {"components": self.components, "solver": self.solver, **seed}
 
 
 def fit(
@@ -61,19 +111,6 @@ def fit(
     # One condition after the other: padded into one batch they take longer on a CPU, and rounding, which Adam
     # amplifies, would make each depend on the others.
     return [_adam(vectors, components, seed) if solver == "adam" else _svd(vectors, components) for vectors in checked]
-
-
-def project(matrix: ArrayLike, images: ArrayLike) -> NDArray[np.float32]:
-    """Embedded images under a condition: normalise(U normalise(image)).
-
-    Args:
-        matrix: U, (k, d).
-        images: (n, d).
-
-    Returns:
-        float32 (n, k), of unit length; an image that U maps to zero stays zero.
-    """
-    return unit(unit(images, name="images") @ np.asarray(matrix, dtype=np.float64).T).astype(np.float32)
 
 
 def loss(matrix: ArrayLike, texts: ArrayLike) -> float:

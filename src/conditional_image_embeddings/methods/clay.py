@@ -12,18 +12,150 @@ whatever the conditions. What the summaries leave open is chosen here:
 - As many components are kept as hold `ENERGY` of the texts' variation: chosen on the synthetic cars with builtin-clip,
   where MAP@R hardly moves between 70% and 85% and falls beyond.
 - Several conditions at once: the weighted mean of their similarities (`combine`).
+
+The functions take vectors only; the class brings the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import OptionError
-from .vectors import checked_components, mean_direction, rows, unit, unit_texts
+from ..errors import OptionError
+from ..inputs.arguments import lists_keywords
+from ..inputs.conditions import checked_conditions
+from . import unit_vectors
+from .clip import CLIP
+from .embedder import Embedder
+from .options import is_one_image
+from .projected import Projected, Vectors, WordList
+from .request import Request
+from .unit_vectors import checked_components, mean_direction, rows, unit, unit_texts
+
+if TYPE_CHECKING:
+    from ..inputs.images import ImageInput
 
 ENERGY = 0.8  # of the squared singular values; docs/methods.md has the figures for others
+
+
+class CLAY(Projected):
+    """CLIP in the subspace of a condition's texts, the images' mean laid on the texts'.
+
+    The map depends on the collection by its mean: `fit` it once before `encode`; a job does so by itself.
+
+    Args:
+        backbone: The dual encoder whose vectors are mapped.
+        words: As for `InDiReCT`.
+        components: Of the subspace, and then dimensions of the vectors. None takes as many as the condition's texts ask
+            for (see `fit`); the vectors have the backbone's dimensions then, and end in zeros.
+    """
+
+    method = "clay"
+
+    def __init__(
+        self,
+        backbone: CLIP,
+        *,
+        words: Mapping[str, WordList] | WordList | None = None,
+        components: int | None = None,
+    ) -> None:
+        super().__init__(backbone, words=words)
+        self.components = None if components is None else checked_components(components)
+        self._image_mean: NDArray[np.float64] | None = None
+        self._matrices: dict[str, Vectors] = {}
+        self._text_matrices: dict[str, Vectors] = {}
+
+    def matrix(self, condition: str) -> Vectors:
+        """The condition's map of images, (k, d).
+
+        Raises:
+            OptionError: the mean of the images is not known yet.
+        """
+        if self._image_mean is None:
+            raise OptionError("clay needs the mean of the images: call fit(images) on the collection or a sample first")
+        with self.lock:
+            if condition not in self._matrices:
+                texts = self.embedded_texts(condition)
+                self._matrices[condition] = fit(texts, self._image_mean, components=self.components).matrix
+            return self._matrices[condition]
+
+    def text_matrix(self, condition: str) -> Vectors:
+        """The subspace itself, (k, d): texts lie where the images are laid, so that they are not reflected."""
+        with self.lock:
+            if condition not in self._text_matrices:
+                texts = self.embedded_texts(condition)
+                self._text_matrices[condition] = fit(texts, components=self.components).matrix
+            return self._text_matrices[condition]
+
+    def stream(self, images: Iterable[Any], request: Request, **options: Any) -> Iterator[Any]:
+        """As every method's; with the mean that is known now, whatever `fit` learns meanwhile."""
+        now = object.__new__(type(self))
+        with self.lock:
+            now.__dict__.update(vars(self))
+        return Embedder.stream(now, images, request, **options)
+
+    def fit(self, images: "ImageInput | Sequence[ImageInput]") -> None:
+        """Take the mean of these images."""
+        several: Any = [images] if is_one_image(images) else images
+        self.fit_vectors([np.asarray(self.backbone.encode(several))])
+
+    def fit_vectors(self, parts: Iterable[Vectors]) -> None:
+        """Take the mean of the backbone's vectors (n, d), part by part."""
+        mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
+        with self.lock:
+            self._image_mean, self._matrices = mean, {}
+
+    def _learned(self) -> dict[str, Any]:
+        return {} if self._image_mean is None else {"_image_mean": self._image_mean}
+
+    @lists_keywords
+    def encode_together(
+        self,
+        images: "ImageInput | Sequence[ImageInput]",
+        conditions: Sequence[str],
+        *,
+        weights: Sequence[float] | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> Vectors:
+        """Embed images under several conditions at once: the cosine is the weighted mean of the conditions' cosines.
+
+        Args:
+            images: As `encode`'s.
+            conditions: Two or more.
+            weights: What each condition counts, 0 or more; None: all the same.
+            batch_size: As `encode`'s.
+            show_progress_bar: As `encode`'s.
+
+        Returns:
+            float32 (n, the sum of the conditions' components), of unit length unless a condition sees nothing in the
+            image; a single image drops the first axis.
+
+        Raises:
+            ValueError: fewer than two conditions, weights that do not fit, or the images' mean is not known yet.
+            ImageError: an image cannot be read, or the model or its processor fails on it.
+        """
+        request = Request(conditions=checked_conditions(conditions), together=True)
+        self._check(request)
+        maps = [self.matrix(self._named(condition)) for condition in request.conditions]
+        combine([each[:1] for each in maps], weights)  # weights that do not fit are refused before the work
+        found = self.backbone.encode(images, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        combined = combine([unit_vectors.project(each, np.atleast_2d(found)) for each in maps], weights)
+        return combined[0] if is_one_image(images) else combined
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Components, and that the collection decides too."""
+        return {"components": self.components, "fitted_on": "the collection"}
+
+    def _mapped(self, vectors: Vectors, request: Request, matrix_of: Callable[[str], Vectors]) -> Vectors:
+        """As every map's; together they are one, (n, 1, 1, 1, 1, the sum of the conditions' components)."""
+        if not request.together:
+            return super()._mapped(vectors, request, matrix_of)
+        names = map(self._named, request.conditions)
+        return combine([unit_vectors.project(matrix_of(name), vectors) for name in names])[:, None, None, None, None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +210,7 @@ def project(projection: Projection, images: ArrayLike) -> NDArray[np.float32]:
 
     An image with nothing in the subspace becomes zero, and is similar to none.
     """
-    return unit(unit(images, name="images") @ projection.matrix.T.astype(np.float64)).astype(np.float32)
+    return unit_vectors.project(projection.matrix, images)
 
 
 def combine(vectors: Sequence[ArrayLike], weights: Sequence[float] | None = None) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
-"""What both maps ask of their input: finite vectors of unit length, and texts that differ."""
+"""What InDiReCT and CLAY ask of their input: finite vectors of unit length, and texts that differ."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import ConditionError, OptionError
+from ..errors import ConditionError, OptionError
+from ..vectors import unit as scaled_to_unit
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
 
@@ -19,8 +20,7 @@ def unit(vectors: ArrayLike, *, ndim: int = 2, name: str = "vectors") -> NDArray
         raise OptionError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
     if not np.isfinite(values).all():
         raise OptionError(f"the {name} hold NaN or infinity")
-    length = np.linalg.norm(values, axis=-1, keepdims=True)
-    return np.asarray(values / np.maximum(length, 1e-30), dtype=np.float64)
+    return scaled_to_unit(values, np.float64)
 
 
 def unit_texts(texts: ArrayLike) -> NDArray[np.float64]:
@@ -36,6 +36,19 @@ def unit_texts(texts: ArrayLike) -> NDArray[np.float64]:
             f"{len(values)} texts of which no two differ: a condition is what its texts vary in; give two words or more"
         )
     return values
+
+
+def project(matrix: ArrayLike, vectors: ArrayLike) -> NDArray[np.float32]:
+    """Vectors seen through a map: normalise(matrix normalise(vector)).
+
+    Args:
+        matrix: (k, d).
+        vectors: (n, d).
+
+    Returns:
+        float32 (n, k), of unit length; what the matrix maps to zero stays zero.
+    """
+    return unit(unit(vectors) @ np.asarray(matrix, dtype=np.float64).T).astype(np.float32)
 
 
 def mean_direction(vectors: ArrayLike) -> NDArray[np.float64]:

@@ -410,7 +410,7 @@ def test_a_condition_picks_its_aspect_of_ones_own_labels(tmp_path: Path) -> None
 def test_an_image_with_two_vectors_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path / "embeddings")
     own_setting(store, ids="abcdb")
-    with pytest.raises(EvaluationError, match="1 images have more than one vector: b; did two jobs write at once"):
+    with pytest.raises(EvaluationError, match="1 images have more than one vector: b; run the `cie embed`"):
         evaluate(store, benchmark=labelled(dict(zip("abcd", "xxyy", strict=True))))
 
 

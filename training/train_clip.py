@@ -120,7 +120,7 @@ def contrastive_loss(scores: Tensor, matches: Tensor) -> Tensor:
 
 
 def embedding(output: object) -> Tensor:
-    pooled = output if isinstance(output, Tensor) else output.pooler_output
+    pooled = output if isinstance(output, Tensor) else output.pooler_output  # type: ignore[attr-defined]
     return F.normalize(pooled.float(), dim=-1)
 
 

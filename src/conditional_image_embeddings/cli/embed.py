@@ -33,7 +33,7 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     default=["describe"],
     show_default=True,
-    help="Repeat it for several, each a setting.",
+    help="Repeat it for several, each its own setting.",
 )
 @click.option("--average-prompts", is_flag=True, help="The mean over the prompt types given, as one setting.")
 @click.option(
@@ -43,7 +43,7 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     default=[-1],
     show_default=True,
-    help="0: input embeddings; k: after layer k. Repeat it for several, each a setting.",
+    help="0: input embeddings; k: after layer k. Repeat it for several, each its own setting.",
 )
 @click.option("--layer-pooling", type=click.Choice(LAYER_POOLINGS), help="One vector of all layers given instead.")
 @click.option("--token", type=limits.TOKEN, default=-1, show_default=True, help="Index into the prompt's tokens.")
@@ -93,7 +93,7 @@ LAYER_POOLINGS = ("mean", "concat")
 )
 @click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--workers", type=limits.WORKERS, help="Threads that read images; by default one per core.")
-@click.option("--no-share", is_flag=True, help="One separate pass a condition, to compare: the vectors are the same.")
+@click.option("--no-share", is_flag=True, help="One separate pass per condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
 @click.option(
     "--thinking",
@@ -116,6 +116,11 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option("--revision", help="The model's revision on the hub.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Only if you trust it.")
+@click.option(
+    "--allow-outside-paths",
+    is_flag=True,
+    help="Read also files that a table's rows name outside of its folder. Only if you trust the table.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def embed(
     sources: tuple[str, ...],
@@ -136,6 +141,7 @@ def embed(
     together: bool,
     include_hidden: bool,
     exclude: tuple[str, ...],
+    allow_outside_paths: bool,
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
@@ -179,7 +185,9 @@ def embed(
         max_new_tokens=max_new_tokens,
         top_words=top_words,
     )
-    found = image_sources.find(sources, include_hidden=include_hidden, exclude=exclude)
+    found = image_sources.find(
+        sources, include_hidden=include_hidden, exclude=exclude, allow_outside=allow_outside_paths
+    )
     if loading["thinking"] == "off":
         del loading["thinking"]
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default

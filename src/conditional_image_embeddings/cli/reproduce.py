@@ -102,11 +102,11 @@ def reproduce(
         as_reference=as_reference,
         **{name: value for name, value in loading.items() if value},
     )
-    told = _tell(wanted.missing)
+    listed = _print_missing(wanted.missing)
     if wanted.missing and not (dry_run or skip_missing):  # before anything large is imported
         wanted.require()
     wanted.find_models()
-    told += _tell(wanted.missing[told:])
+    listed += _print_missing(wanted.missing[listed:])
     if not dry_run:
         wanted.require(skip_missing=skip_missing)
     from .. import evaluation
@@ -115,7 +115,7 @@ def reproduce(
 
     exists = "://" in db or Path(db).expanduser().is_dir()
     works = wanted.plan(Store(db, create=False) if exists else None, estimate=dry_run)
-    _tell(wanted.missing[told:])
+    _print_missing(wanted.missing[listed:])
     if dry_run:
         click.echo(json.dumps([asdict(work) for work in works], indent=2) if as_json else _plan(works))
         sys.exit((EXIT_SOME_IMAGES_FAILED if skip_missing else 1) if wanted.missing else 0)
@@ -141,7 +141,7 @@ def _listed(given: tuple[str, ...]) -> list[str]:
     return [part.strip() for each in given for part in each.split(",") if part.strip()]
 
 
-def _tell(missing: list[str]) -> int:
+def _print_missing(missing: list[str]) -> int:
     for each in missing:
         click.echo(f"missing: {each}", err=True)
     return len(missing)

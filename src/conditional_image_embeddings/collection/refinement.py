@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError, StoreError
+from ..inputs.arguments import optional_count
 from .digests import doubled
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def fit(
         raise OptionError("there are no vectors to learn a refinement from")
     if not np.isfinite(total).all():
         raise OptionError("some vectors hold NaN or infinity: embed with dtype float32")
-    kept = len(total) if dimensions is None else dimensions
-    if not 1 <= kept <= len(total):
+    kept = optional_count("dimensions", dimensions) or len(total)
+    if kept > len(total):
         raise OptionError(f"dimensions is {dimensions}; these vectors have {len(total)}")
     mean = total / count if center or whiten else np.zeros_like(total)
     matrix = None

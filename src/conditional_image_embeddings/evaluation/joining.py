@@ -37,7 +37,7 @@ def join(
         twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
         raise EvaluationError(
             f"{setting.name}: {len(twice)} images have more than one vector: {preview(twice)}; "
-            "did two jobs write at once? Embed into a new database"
+            "run the `cie embed` that made it again: it embeds them anew"
         )
     if missing := [image_id for image_id in labels if image_id not in row_of]:
         unpaired = f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {preview(missing)}"

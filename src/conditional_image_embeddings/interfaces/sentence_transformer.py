@@ -27,9 +27,13 @@ from sentence_transformers.util import quantize_embeddings  # noqa: E402
 class ConditionalEncoder(SentenceTransformer):
     """Images and texts under one condition, through the methods of a `SentenceTransformer`.
 
-        model = ConditionalEncoder("builtin", "car color")
-        vectors = model.encode(["a.png", image, "red", {"image": image, "text": "striped"}])   # (4, d)
-        model.similarity(vectors, model.encode(["red", "blue"]))                               # (4, 2)
+    ```python
+    from conditional_image_embeddings.interfaces.sentence_transformer import ConditionalEncoder
+
+    model = ConditionalEncoder("builtin", "car color")
+    vectors = model.encode(["a.jpg", "red", {"image": "b.jpg", "text": "striped"}])  # (3, d)
+    print(model.similarity(vectors, model.encode(["red", "blue"])))  # (3, 2)
+    ```
 
     An input is an image (a path, PIL image, (H, W, 3) uint8 array or tensor, or encoded bytes), a text, or a dict with
     "image", "text" or both: the latter lies in the middle of the two. A string is an image if a file of that name
@@ -139,7 +143,7 @@ class ConditionalEncoder(SentenceTransformer):
         if pool is not None or chunk_size is not None or isinstance(device, list):
             raise OptionError("there is one process and one device: leave out pool, chunk_size, and lists of devices")
         if device is not None and not _same(torch.device(device), self.device):
-            raise ValueError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
+            raise OptionError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
         batch_size = optional_count("batch_size", batch_size)
         truncate_dim = optional_count("truncate_dim", self.truncate_dim if truncate_dim is None else truncate_dim)
         one = self.is_singular_input(inputs)

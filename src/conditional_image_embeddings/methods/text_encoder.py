@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ModelError, require
+from ..models.exclusion import loading
 from ..models.finding import hub_commit
 from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
@@ -49,8 +50,9 @@ class TextEncoder:
         from sentence_transformers import SentenceTransformer
 
         self.name, self.dtype = name, dtype
+        self._options = {"device": device, "dtype": dtype, "revision": revision, **options, "token": None}
         location, self.revision, options = _find(name, revision, options)
-        with single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
+        with loading(), single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
             model = SentenceTransformer(
                 location,
                 device=str(device),
@@ -60,6 +62,10 @@ class TextEncoder:
         self._model = model.eval()
         self._lock = Lock()
         self._known: dict[str, NDArray[np.float32]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is loaded again, and must be the same there. A token stays here: it is a secret."""
+        return _loaded_again, (self.name, self._options, self.revision)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (n, d) of texts, float32; one thread at a time."""
@@ -72,6 +78,13 @@ class TextEncoder:
                 vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
                 self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
             return np.stack([self._known[text] for text in texts])
+
+
+def _loaded_again(name: str, options: dict[str, Any], revision: str | None) -> TextEncoder:
+    found = TextEncoder(name, **options)
+    if found.revision != revision:
+        raise ModelError(f"text encoder {name!r} is not the one that was sent here: it is {found.revision}")
+    return found
 
 
 def is_installed() -> bool:

@@ -1,4 +1,4 @@
-"""What the test files share: no network, and one small run of the demo, since it loads every model in the box."""
+"""What the test files share: no network, and one small run of the demo, since it loads every bundled model."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What a person can ask of the models in the box: words for an image, images for a word, the best layer and prompt."""
+"""What a person can ask of the bundled models: words for an image, images for a word, the best layer and prompt."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train the CLIP model in the box on captions of rendered cars, starting from the other model's vision tower.
+"""Train the bundled CLIP model on captions of rendered cars, starting from the other model's vision tower.
 
     uv run python training/train_clip.py --minutes 8 --data /tmp/cars --lvlm runs/lvlm/checkpoint.pt --out runs/clip
 

@@ -171,6 +171,8 @@ def embed(
         raise click.UsageError(
             f"--together takes --method {' or '.join(able)}, two conditions (-c) or more, and no --no-condition"
         )
+    if word_lists:
+        loading["words"] = _words(word_lists, conditions, method)
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
         together=together,
@@ -191,8 +193,6 @@ def embed(
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
     if no_share:
         given["share"] = False
-    if word_lists:
-        given["words"] = _words(word_lists, conditions)
     store = Store(db)
     loaded = cache(lambda: load(model or str(method), method=method, **given))
     known = from_store(store, model, method, request, given, loaded) if model else None
@@ -203,17 +203,31 @@ def embed(
     )
 
 
-def _words(given: tuple[str, ...], conditions: tuple[str, ...]) -> dict[str, str]:
-    """Condition to its words; those that name no condition are for the only one there is."""
+def _words(given: tuple[str, ...], conditions: tuple[str, ...], method: str | None) -> dict[str, str]:
+    """Condition to its words; those that name no condition are for the only one there is.
+
+    Raises:
+        click.UsageError: the method takes no words, or it is not said what they are for.
+    """
+    able = [each.name for each in METHODS.values() if "words" in each.options]
+    if method not in able:
+        raise click.UsageError(f"--words takes --method {' or '.join(able)}: others have no use for a list of words")
+    if not conditions:
+        raise click.UsageError("--words takes a condition (-c): they are what varies in it")
+    spelt = {condition.casefold(): condition for condition in conditions}
     lists: dict[str, str] = {}
     for each in given:
         name, separator, words = each.partition("=")
-        if separator and name.strip().casefold() in {condition.casefold() for condition in conditions}:
-            lists[name.strip()] = words
-        elif len(conditions) == 1:
-            lists[conditions[0]] = each
-        else:
-            raise click.UsageError(
-                f"--words {each[:60]!r}: say for which condition, as in --words '{conditions[0]}=...'"
-            )
+        if not separator:
+            name, words = (conditions[0] if len(conditions) == 1 else ""), each
+        condition = spelt.get(name.strip().casefold(), "")
+        wrong = {
+            "say for which condition": not name.strip(),
+            f"{name.strip()[:60]!r} is none of the conditions (-c)": not condition,
+            f"{condition!r} has two lists": condition in lists,
+            f"{condition!r} gets no words": not words.strip(" ,"),
+        }
+        if said := [text for text, is_so in wrong.items() if is_so]:
+            raise click.UsageError(f"--words {each[:60]!r}: {said[0]}, as in --words '{conditions[0]}=red,blue'")
+        lists[condition] = words
     return lists

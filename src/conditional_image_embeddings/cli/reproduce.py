@@ -76,11 +76,9 @@ def reproduce(
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct -m openai/clip-vit-large-patch14
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct --methods dior --as-reference
     """
-    from .. import datasets, evaluation
-    from ..collection.store import Store
+    from .. import datasets
     from ..evaluation.reproduction import Reproduction
     from ..methods.registry import describe
-    from ..reports import pages as report
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
         raise click.UsageError(
@@ -105,8 +103,16 @@ def reproduce(
         **{name: value for name, value in loading.items() if value},
     )
     listed = _print_missing(wanted.missing)
+    if wanted.missing and not (dry_run or skip_missing):  # before anything large is imported
+        wanted.require()
+    wanted.find_models()
+    listed += _print_missing(wanted.missing[listed:])
     if not dry_run:
         wanted.require(skip_missing=skip_missing)
+    from .. import evaluation
+    from ..collection.store import Store
+    from ..reports import tables_page
+
     exists = "://" in db or Path(db).expanduser().is_dir()
     works = wanted.plan(Store(db, create=False) if exists else None, estimate=dry_run)
     _print_missing(wanted.missing[listed:])
@@ -119,7 +125,7 @@ def reproduce(
     done = wanted.run(Store(db), metric=metric, clustering=clustering)
     failures = {name: len(reasons) for name, reasons in done.failures.items()}
     note = AS_REFERENCE if as_reference else ""
-    report.write_tables(output / "report.html", rows=done.rows, failures=failures, missing=wanted.missing, note=note)
+    tables_page.write(output / "report.html", rows=done.rows, failures=failures, missing=wanted.missing, note=note)
     evaluation.write(done.rows, output / "table.tex", note=note)
     click.echo(evaluation.FORMATS["json" if as_json else "table"](done.rows))
     click.echo(f"Look at {output / 'report.html'}; the same for a paper is {output / 'table.tex'}", err=True)

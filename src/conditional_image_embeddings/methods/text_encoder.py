@@ -19,6 +19,7 @@ from ..models.exclusion import loading
 from ..models.finding import hub_commit
 from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
+from ..models.weights import check_folder
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
 PACKAGED = "minilm"  # all-MiniLM-L6-v2, with its weights in a package
@@ -96,6 +97,9 @@ def _find(name: str, revision: str | None, options: dict[str, Any]) -> tuple[str
     directory = _directory(name)
     if directory is not None:
         parts = [directory, *sorted(each for each in directory.iterdir() if each.is_dir())]
+        with single_line_errors(name, "loaded as a text encoder"):
+            for part in parts:
+                check_folder(name, part)
         revision = "".join(fingerprint(part) for part in parts if any(part.glob("*.json")))
         return str(directory), revision, {}
     hub = {"cache_dir": options.pop("cache_folder", None), "token": options.get("token")}

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .collection.collection import Collection as Collection
+    from .collection.collection import open as open  # noqa: A004 - cie.open
     from .errors import CieError as CieError
     from .errors import ImageError as ImageError
     from .methods import Embedder as Embedder
@@ -22,13 +24,15 @@ __version__ = "0.1.0"
 # What a user imports, and the room it comes from; each is imported when first asked for.
 _ROOMS = {
     "CieError": "errors",
+    "Collection": "collection.collection",
     "Embedder": "methods",
     "ImageError": "errors",
     "load": "methods",
+    "open": "collection.collection",
     "similarity": "vectors",
 }
 
-__all__ = ["CieError", "Embedder", "ImageError", "__version__", "load", "similarity"]
+__all__ = ["CieError", "Collection", "Embedder", "ImageError", "__version__", "load", "open", "similarity"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ removed from every setting of its source and made anew. Rows of a Parquet or Lan
 """
 
 import hashlib
+import logging
 import os
 import time
 from collections import Counter
@@ -24,13 +25,13 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..datasets.benchmark import Benchmark
-from ..errors import ImageError
+from ..errors import ImageError, StoreError
 from ..inputs.images import image_name, read_image, stored_size, thumbnail
 from ..inputs.sources import ImageSource, listing, path_to_text, select
 from ..methods.embedder import Embedder
 from ..methods.registry import describe
 from ..methods.request import Embedded, Request, WordScores
-from ..methods.settings import Setting
+from ..methods.settings import Setting, versions
 from .lazy_embedder import LazyEmbedder
 from .store import FileStat, ImageRecord, Store
 
@@ -41,6 +42,8 @@ COMMIT_SECONDS = 15.0  # what a kill loses at most; each commit leaves a piece o
 COMMIT_ROWS = 4096
 COMMIT_BYTES = 2**26
 CHECKED_TOGETHER = 500
+
+logger = logging.getLogger(__name__)
 
 Pattern = tuple[int, ...]  # for each setting of the job: what an image lacks of it
 NOTHING, WORDS, VECTOR = range(3)  # who lacks the vector lacks its words too
@@ -117,6 +120,8 @@ def run_job(
         job.check_changes()
         job.count()
         total = sum(number for pattern, number in job.patterns.items() if any(pattern))
+        if total:
+            _tell_versions(store, settings)
         with tqdm(
             total=total,
             desc=source.dataset,
@@ -134,20 +139,21 @@ def run_job(
 def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Request, started: float) -> JobReport:
     """Make each condition's vectors from the base's stored ones, all of a setting in one commit.
 
-    A setting that has not exactly the base's images is made anew, whole: its map may depend on the collection.
+    A setting that has not exactly the base's images is made anew, whole: its map may depend on the collection. So is
+    one of an earlier version, which did not keep its map.
     """
     (base,) = of_base.settings
     settings = embedder.settings(request, dataset=base.setting.dataset, source=base.setting.source)
     reports = []
     with store.writing():
         there = store.ids(base.setting)
-        stale = [not np.array_equal(store.ids(setting), there) for setting in settings]
+        stale = [is_outdated(store, setting, there) for setting in settings]
         if any(stale) and len(there):
             embedder.fit_vectors(vectors for _, vectors in store.scan(base.setting))
         for setting, each, is_stale in zip(settings, request.by_condition(), stale, strict=True):
             if is_stale:
                 parts = ((ids, embedder.under(part, each)[:, 0, 0, 0, 0]) for ids, part in store.scan(base.setting))
-                store.replace_vectors(setting, parts)
+                store.replace_vectors(setting, parts, embedder.fitted(each))
             done = len(there)
             reports.append(
                 SettingReport(
@@ -158,6 +164,25 @@ def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Req
                 )
             )
     return JobReport(settings=reports, failures=of_base.failures, seconds=time.perf_counter() - started)
+
+
+def is_outdated(store: Store, setting: Setting, there: NDArray[np.int64]) -> bool:
+    """Whether vectors made from stored ones are to be made anew: of other images, or without what made them."""
+    try:
+        return not np.array_equal(store.ids(setting), there) or store.fitted(setting) is None
+    except StoreError:  # it is lost
+        return True
+
+
+def _tell_versions(store: Store, settings: Sequence[Setting]) -> None:
+    """Say once that vectors are added to those of other versions, which may differ by more than rounding."""
+    here = versions()
+    for setting in settings:
+        then = {name: version for name, version in store.versions(setting).items() if here.get(name) != version}
+        if then:
+            told = ", ".join(f"{name} {version} (here {here.get(name)})" for name, version in then.items())
+            logger.warning("%s was begun with %s: its new vectors are made with what is here", setting.name, told)
+            return
 
 
 class _Job:

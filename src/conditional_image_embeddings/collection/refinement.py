@@ -4,7 +4,7 @@ Off unless asked for. What is refined is a function of the whole collection: whe
 anew.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,18 @@ class Refinement:
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32] | None
     dimensions: int
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Its numbers by name, to keep."""
+        matrix = {} if self.matrix is None else {"refinement matrix": self.matrix}
+        return {"refinement mean": self.mean, **matrix}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], dimensions: int | None) -> "Refinement":
+        """From what `arrays` kept, and the dimensions that were asked for."""
+        mean, matrix = arrays["refinement mean"], arrays.get("refinement matrix")
+        return cls(mean, matrix, dimensions or len(mean))
 
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors (n, d) as (n, dimensions), float32."""
@@ -98,15 +110,18 @@ def refine(
     if not originals:
         raise StoreError(f"no setting of {store.uri} matches that is not refined already")
     choice: dict[str, Any] = {"center": center or whiten, "whiten": whiten, "dimensions": dimensions}
+    from .embedding_job import is_outdated
+
     done = []
     with store.writing():
         for original in originals:
             refined = replace(original, extra={**original.extra, "refined": choice})
-            stale = not np.array_equal(store.ids(refined), store.ids(original))
+            stale = is_outdated(store, refined, store.ids(original))
             if stale:
                 learned = fit(
                     (part for _, part in store.scan(original)), center=center, whiten=whiten, dimensions=dimensions
                 )
-                store.replace_vectors(refined, ((ids, learned.apply(part)) for ids, part in store.scan(original)))
+                parts = ((ids, learned.apply(part)) for ids, part in store.scan(original))
+                store.replace_vectors(refined, parts, {**(store.fitted(original) or {}), **learned.arrays})
             done.append((refined, stale))
     return done

@@ -4,6 +4,8 @@ Only this room knows the disk. A table's schema carries its whole setting, so th
 is one atomic append, so that a row is there whole or not at all. Writers exclude each other, readers are free.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,10 +21,12 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ..errors import CieError, StoreError
-from ..methods.settings import Setting, matches
+from ..errors import CieError, SettingError, StoreError
+from ..methods.settings import Setting, matches, versions
 
-METADATA_KEY = b"setting"  # in a table's schema metadata: survives appends, merges and compaction
+# In a table's schema metadata, which survives appends, merges and compaction: the setting, what computed the first
+# vectors, and where in `fitted` is what they were made with.
+METADATA_KEY, VERSIONS_KEY, FITTED_KEY = b"setting", b"versions", b"fitted"
 SCAN_ROWS = 4096
 IDS_A_FILTER = 500
 MANY_FRAGMENTS = 20  # a table in more pieces than this is compacted at a job's end
@@ -44,6 +48,14 @@ IMAGES = pa.schema(
     ]
 )
 MOVED = ("dataset", "source", "image_id", "path", "size", "modified")
+FITTED = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # of the content: the same array is there once
+        pa.field("dtype", pa.string()),
+        pa.field("shape", pa.list_(pa.int64())),
+        pa.field("data", pa.large_binary()),
+    ]
+)
 FAILURES = pa.schema([*(IMAGES.field(name) for name in ("dataset", "source", "image_id")), ("reason", pa.string())])
 
 
@@ -146,6 +158,32 @@ class Store:
                 for batch in _scan(table, ["image_id", "words"])
                 for row in batch.to_pylist()
             }
+
+    def versions(self, setting: Setting) -> dict[str, str]:
+        """What computed the setting's first vectors (`settings.versions`); nothing where nobody noted it."""
+        return self._noted(setting, VERSIONS_KEY) or {}
+
+    def fitted(self, setting: Setting) -> dict[str, NDArray[Any]] | None:
+        """What the setting's vectors were made with beside a model, by name: means and maps (`Embedder.fitted`).
+
+        None where it was not kept: there is none, or the table is of an earlier version.
+
+        Raises:
+            StoreError: part of it is not there any more.
+        """
+        keys = self._noted(setting, FITTED_KEY)
+        if keys is None:
+            return None
+        table = self._open("fitted") if keys else None
+        found: dict[str, NDArray[Any]] = {}
+        if table is not None:
+            with self._explained("read", "fitted"):
+                where = f"key IN ({', '.join(map(_quoted, keys.values()))})"
+                for row in table.search().where(where).limit(len(keys)).to_list():
+                    found[row["key"]] = np.frombuffer(row["data"], row["dtype"]).reshape(row["shape"])
+        if missing := [name for name, key in keys.items() if key not in found]:
+            raise StoreError(f"{self.uri} has lost the {missing[0]} of {setting.name}: embed again to make it anew")
+        return {name: found[key] for name, key in keys.items()}
 
     def thumbnails(self, dataset: str, image_ids: Iterable[str], *, source: str | None = None) -> dict[str, bytes]:
         """Encoded thumbnails by image id, of a benchmark or, with `source`, of that folder (`Setting.source`)."""
@@ -289,16 +327,28 @@ class Store:
             merge = self._table_to_read(setting).merge_insert(["image_id"])
             merge.when_matched_update_all().execute(pa.Table.from_arrays(columns, names=["image_id", "words"]))
 
-    def replace_vectors(self, setting: Setting, parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]]) -> None:
-        """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part."""
+    def replace_vectors(
+        self,
+        setting: Setting,
+        parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]],
+        fitted: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part.
+
+        `fitted` is what they were made with. It is there first: vectors never lack it.
+        """
         first = next(parts)
-        schema = _schema(setting, first[1].shape[1])
+        keys = None if fitted is None else self._add_fitted(fitted)
+        before = set((self._noted(setting, FITTED_KEY) or {}).values())
+        schema = _schema(setting, first[1].shape[1], keys)
         batches = (_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
         table = self._setting_table(setting)
         name, mode = (setting.name, "create") if table is None else (table.name, "overwrite")
         with self._explained("written", name):
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             self._db.create_table(name, data=reader, schema=schema, mode=mode)
+        self._settings.pop(name, None)  # it may have been in an earlier format
+        self._forget_fitted(before - set((keys or {}).values()))
 
     def forget(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> None:
         """Remove images whose content changed from every setting of their source, and then from `images`."""
@@ -357,8 +407,41 @@ class Store:
             metadata = {} if table is None else table.schema.metadata or {}
             if METADATA_KEY not in metadata:
                 return None
-            self._settings[name] = Setting.from_json(metadata[METADATA_KEY].decode())
+            try:
+                written_by = _noted(metadata, VERSIONS_KEY)
+                self._settings[name] = Setting.from_json(metadata[METADATA_KEY].decode(), written_by=written_by)
+            except (SettingError, UnicodeDecodeError) as error:
+                raise SettingError(f"table {name} of {self.uri}: {error}") from error
         return self._settings[name]
+
+    def _noted(self, setting: Setting, key: bytes) -> dict[str, str] | None:
+        """A note in the setting's table, name to text; None where there is none."""
+        table = self._setting_table(setting)
+        return None if table is None else _noted(table.schema.metadata or {}, key)
+
+    def _forget_fitted(self, keys: set[str]) -> None:
+        """Remove arrays that no setting has any more."""
+        if keys and (table := self._open("fitted")) is not None:
+            keys -= {key for each in self.settings() for key in (self._noted(each, FITTED_KEY) or {}).values()}
+            with self._explained("written", "fitted"):
+                for key in keys:
+                    table.delete(f"key = {_quoted(key)}")
+
+    def _add_fitted(self, fitted: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+        """Commit arrays that are not there yet; name to key."""
+        rows = {}
+        keys = {}
+        for name, array in fitted.items():
+            whole = np.ascontiguousarray(array)
+            row = {"dtype": str(whole.dtype), "shape": list(whole.shape), "data": whole.tobytes()}
+            keys[name] = hashlib.sha256(f"{row['dtype']} {row['shape']} ".encode() + whole.tobytes()).hexdigest()
+            rows[keys[name]] = {"key": keys[name], **row}
+        if rows:
+            with self._explained("written", "fitted"):
+                table = self._db.create_table("fitted", schema=FITTED, exist_ok=True)
+                new = pa.Table.from_pylist(list(rows.values()), schema=FITTED)
+                table.merge_insert("key").when_not_matched_insert_all().execute(new)
+        return keys
 
     def _setting_table(self, setting: Setting) -> Any:
         """The setting's table, whatever it was named when it was made; None where there is none."""
@@ -369,8 +452,9 @@ class Store:
                     f"table {setting.name} of {self.uri} holds another setting than its name says: remove it"
                 )
             return table
-        older = (name for name in self._names() if name.endswith(f"-{setting.digest}"))
-        return next((self._open(name) for name in older if self._setting_of(name) == setting), None)
+        ends = tuple(f"-{each.digest}" for each in setting.formats)
+        older = (name for name in self._names() if name.endswith(ends))
+        return next((self._open(name) for name in older if self._setting_of(name) in setting.formats), None)
 
     def _table_to_read(self, setting: Setting) -> Any:
         table = self._setting_table(setting)
@@ -407,14 +491,23 @@ class Store:
             raise StoreError(f"{what} cannot be {verb}: {_reason(error)}") from error
 
 
-def _schema(setting: Setting, dimensions: int) -> pa.Schema:
+def _noted(metadata: Mapping[bytes, bytes], key: bytes) -> dict[str, str] | None:
+    try:
+        told = json.loads(metadata.get(key, b"null"))
+    except ValueError:  # as if nobody had noted it
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _schema(setting: Setting, dimensions: int, fitted: Mapping[str, str] | None = None) -> pa.Schema:
+    notes = {VERSIONS_KEY: versions(), **({} if fitted is None else {FITTED_KEY: fitted})}
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
             pa.field("words", WORDS),
         ],
-        metadata={METADATA_KEY: setting.to_json().encode()},
+        metadata={METADATA_KEY: setting.to_json().encode(), **{key: json.dumps(notes[key]) for key in notes}},
     )
 
 

@@ -176,7 +176,7 @@ def evaluate_settings(
                     "aspect": aspect.name,
                     **asdict(found),
                     "aspect_condition": aspect.condition,
-                    "whole_setting": asdict(setting),
+                    "whole_setting": setting.summary(),
                     "versions": used,
                 }
             )

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import OptionError
+from ..errors import OptionError, SettingError
 from ..inputs.conditions import checked_conditions
 from . import unit_vectors
 from .clip import CLIP
 from .embedder import is_one_image
 from .projected import Projected, Vectors, WordList
 from .request import Request
+from .settings import Setting
 from .unit_vectors import checked_components, mean_direction, rows, unit, unit_texts
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CLAY(Projected):
         words: As for `InDiReCT`.
         components: Of the subspace, and then dimensions of the vectors. None takes as many as the condition's texts ask
             for (see `fit`); the vectors have the backbone's dimensions then, and end in zeros.
+        texts: As for `Projected`.
     """
 
     method = "clay"
@@ -58,11 +60,11 @@ class CLAY(Projected):
         *,
         words: Mapping[str, WordList] | WordList | None = None,
         components: int | None = None,
+        texts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        super().__init__(backbone, words=words)
+        super().__init__(backbone, words=words, texts=texts)
         self.components = None if components is None else checked_components(components)
         self._image_mean: NDArray[np.float64] | None = None
-        self._matrices: dict[str, Vectors] = {}
         self._text_matrices: dict[str, Vectors] = {}
 
     def matrix(self, condition: str) -> Vectors:
@@ -94,6 +96,23 @@ class CLAY(Projected):
         """Take the mean of the backbone's vectors (n, d), part by part."""
         self._image_mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
         self._matrices.clear()
+
+    def fitted(self, request: Request) -> dict[str, NDArray[Any]]:
+        """The mean of the images, and the maps of images and texts."""
+        texts = {f"text matrix of {name}": self.text_matrix(name) for name in map(self._named, request.conditions)}
+        return {**super().fitted(request), **texts, "image mean": np.asarray(self._image_mean)}
+
+    def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:
+        """Take this mean and these maps."""
+        if "image mean" not in fitted:
+            raise SettingError(
+                f"{setting.name} depends on its collection, and comes without what was learnt of it: open that, "
+                "cie.open(...).embedder(...); if an earlier version embedded it, run the same `cie embed` once more"
+            )
+        super().restore(fitted, setting)
+        self._image_mean = fitted["image mean"]
+        for name in setting.extra.get("together") or [self._named(setting.condition)]:
+            self._text_matrices[name] = fitted[f"text matrix of {name}"]
 
     def encode_together(
         self,

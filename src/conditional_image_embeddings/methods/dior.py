@@ -29,6 +29,7 @@ from ..inputs.conditions import Conditions, checked_conditions, prompt
 from ..inputs.images import ImageInput
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
+from ..models.json_values import json_value
 from ..models.reasons import single_line_errors
 from .embedder import Embedder, checked_reading, is_one_image
 from .request import Embedded, Request
@@ -96,7 +97,7 @@ class DIOR(Embedder):
         if thinking != "off":
             self.prompt_extra["thinking"] = thinking
         if chat_template_kwargs:
-            self.prompt_extra["chat_template_kwargs"] = dict(chat_template_kwargs)
+            self.prompt_extra["chat_template_kwargs"] = json_value(chat_template_kwargs, "chat_template_kwargs")
         self.depth = len(self.lvlm.layers)
         with single_line_errors(checkpoint.name, "run"):
             self.plan = self_check.choose(
@@ -281,6 +282,13 @@ class DIOR(Embedder):
         if conditions is None or isinstance(conditions, str):
             found = [per_condition[0] for per_condition in found]
         return found[0] if one_image else found
+
+    @classmethod
+    def options_from(cls, setting: Setting) -> dict[str, Any]:
+        """The options that made a setting."""
+        extra = setting.extra
+        told: dict[str, Any] = {name: extra[name] for name in ("thinking", "chat_template_kwargs") if name in extra}
+        return {**super().options_from(setting), "positions": setting.positions, **told}
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a vector of the request, in the order of its axes."""

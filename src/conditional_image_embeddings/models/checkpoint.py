@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelError
 from .adapters import Adapter
 from .finding import Location
+from .json_values import json_value
 from .processors import is_complete, load_processor, warn_without_template
 from .reasons import quiet, single_line_errors
 from .verification import check_shards, check_weights, read_config
@@ -85,6 +86,8 @@ class Checkpoint:
             ModelError: the model cannot be found, reached or read, or the device does not exist.
         """
         name = str(name)
+        _kept("model_kwargs", model_kwargs or {})  # refused before anything is looked for
+        _kept("processor_kwargs", processor_kwargs or {})
         chosen_device = _device(device)
         chosen_dtype = checked_dtype(dtype, chosen_device)
         options: dict[str, Any] = {
@@ -133,7 +136,7 @@ class Checkpoint:
         """What a setting must remember of how this model is loaded, beyond its name and revision."""
         extra: dict[str, Any] = {"random_weights": True} if self.random_weights else {}
         for key, kwargs in (("model_kwargs", self.model_kwargs), ("processor_kwargs", self.processor_kwargs)):
-            if kept := {name: repr(value) for name, value in sorted(kwargs.items()) if name not in PLACEMENT}:
+            if kept := _kept(key, kwargs):
                 extra[key] = kept
         return extra
 
@@ -155,6 +158,10 @@ class Checkpoint:
             ModelError: weights that are missing, damaged, pickled, or do not fit the architecture or the memory.
         """
         kwargs = {**kwargs, **self.model_kwargs}
+        if isinstance(kwargs.get("quantization_config"), Mapping):  # as a setting has it
+            from transformers.quantizers.auto import AutoQuantizationConfig
+
+            kwargs["quantization_config"] = AutoQuantizationConfig.from_dict(dict(kwargs["quantization_config"]))
         if self.random_weights:
             kwargs = {key: value for key, value in kwargs.items() if key not in PLACEMENT}
         elif self.is_quantized:  # cannot be moved later
@@ -222,6 +229,12 @@ class Checkpoint:
         if directory is None:
             return True
         return sum(file.stat().st_size for file in directory.glob("*.safetensors")) >= LARGE_WEIGHTS
+
+
+def _kept(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a setting keeps of further keywords: all but where numbers are."""
+    told: dict[str, Any] = json_value({key: value for key, value in kwargs.items() if key not in PLACEMENT}, name)
+    return told
 
 
 def _device(device: "str | torch.device | None") -> "torch.device":

@@ -18,7 +18,6 @@ from conditional_image_embeddings.cli.command import CONTEXT, Command
 @click.option("--datasets_dir", help="Where the labels are, if they moved since the images were embedded.")
 @click.option("--dataset_info_dir", help="The same for the universal sets.")
 @click.option("--allow_missing", is_flag=True, help="Leave out images without a vector or a label, with a warning.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
     embedding_dir: str,
     setting_pattern: str,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from conditional_image_embeddings.cli import limits
 from conditional_image_embeddings.cli.command import CONTEXT, Command, finish
 from conditional_image_embeddings.inputs.conditions import PROMPTS
 
@@ -23,25 +24,25 @@ TOP_WORDS = 5
 @click.option("--dataset_info_dir", type=click.Path(path_type=Path), help="Of the universal sets: holds info_files.")
 @click.option("--prompt_type", type=click.Choice(list(PROMPTS)), default="describe", show_default=True)
 @click.option("--embedding_dir", default="./embeddings", show_default=True)
-@click.option("--num_layer", type=int, default=-1, show_default=True)
-@click.option("--num_token", type=int, default=-1, show_default=True)
+@click.option("--num_layer", type=limits.LAYER, default=-1, show_default=True)
+@click.option("--num_token", type=limits.TOKEN, default=-1, show_default=True)
 @click.option("--save_all", is_flag=True, help="Store every layer, each as a setting of its own.")
-@click.option("--image_max_size", type=click.IntRange(min=1), default=700, show_default=True)
+@click.option("--image_max_size", type=limits.SIDE, default=700, show_default=True)
 @click.option("--use_cache", is_flag=True, help="Accepted; the conditions of an image share what they can.")
-@click.option("--batch_size", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--batch_size", type=limits.BATCH, default=1, show_default=True)
 @click.option(
     "--embedding_source",
     type=click.Choice(["input_last", "first_output", "mean_output"]),
     default="input_last",
     show_default=True,
 )
-@click.option("--gen_max_new_tokens", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--gen_max_new_tokens", type=limits.NEW_TOKENS, default=16, show_default=True)
 @click.option("--gen_do_sample", is_flag=True)
-@click.option("--gen_temperature", type=float, default=0.0, show_default=True)
+@click.option("--gen_temperature", type=limits.TEMPERATURE, default=0.0, show_default=True)
 @click.option("--generative", is_flag=True, help="The model's answer, through a text encoder.")
 @click.option("--text_encoder_id", default="sentence-transformers/sentence-t5-base", show_default=True)
 @click.option("--indirect", is_flag=True, help="CLIP through a map made from texts.")
-@click.option("--indirect_num_components", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--indirect_num_components", type=limits.DIMENSIONS, default=128, show_default=True)
 @click.option(
     "--positions", type=click.Choice(["native", "flat"]), help="flat: 1-D positions, as the paper's code has."
 )
@@ -49,7 +50,6 @@ TOP_WORDS = 5
 @click.option(
     "--as_reference", is_flag=True, help="Pixels, positions, types of numbers and texts as in the paper's code."
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
     model: str,
     dataset_name: str,

@@ -1,7 +1,7 @@
 """Run as a script: as if only this package and its dependencies were installed, none of what the tests bring along.
 
-Prints one line for each family whose config and processor cannot be made so; then, for the directory given, which is of
-a family whose vision tower needs timm, what loading it says.
+Several arguments are a command of `cie`. One is the directory of a model whose vision tower needs timm: this prints one
+line for each family whose config and processor cannot be made so, then what loading that model says.
 """
 
 import importlib.metadata
@@ -49,7 +49,11 @@ class Finder(PathFinder):
 
 if __name__ == "__main__":
     sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
-    assert {"timm", "peft", "pytest"} <= HIDDEN
+    assert {"timm", "peft", "pytest", "faiss", "scipy", "sentence_transformers", "sklearn"} <= HIDDEN
+    if len(sys.argv) > 2:
+        from conditional_image_embeddings.cli import main
+
+        main(sys.argv[1:])
     from tiny_families import BUILDERS
 
     import conditional_image_embeddings as cie

@@ -21,7 +21,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.errors import CieError, ExtraError, ModelError
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.models.adapters import local_revision
-from conditional_image_embeddings.models.finding import fingerprint
+from conditional_image_embeddings.models.fingerprint import fingerprint
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 84, 3), dtype=np.uint8))
 CONDITIONS = ["color", "the model of the car"]

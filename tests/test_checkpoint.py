@@ -18,7 +18,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.models.checkpoint import Checkpoint
-from conditional_image_embeddings.models.finding import fingerprint
+from conditional_image_embeddings.models.fingerprint import fingerprint
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 WEIGHTS = "model.safetensors"

@@ -18,7 +18,8 @@ from tiny_models import save
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.refinement import refine
-from conditional_image_embeddings.collection.store import FITTED_KEY, Store
+from conditional_image_embeddings.collection.setting_tables import FITTED_KEY
+from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import ModelError, SettingError, StoreError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import load_for
@@ -200,10 +201,10 @@ def test_what_no_setting_has_any_more_is_removed(models: dict[str, Path], photos
     options: dict[str, Any] = {"words": WORDS, "method": "clay"}
     embed(tmp_path / "db", folder, models["clip"], Request(conditions=tuple(WORDS)), **options)
     table = lancedb.connect(tmp_path / "db").open_table("fitted")
-    assert table.count_rows() == 5  # one mean, and two maps per condition
+    assert table.count_rows() == 6  # per condition the mean and two maps
     Image.new("RGB", (30, 20), "red").save(folder / "new.png")
     made = embed(tmp_path / "db", folder, models["clip"], Request(conditions=tuple(WORDS)), **options)
-    assert lancedb.connect(tmp_path / "db").open_table("fitted").count_rows() == 5
+    assert lancedb.connect(tmp_path / "db").open_table("fitted").count_rows() == 6
     check(tmp_path / "db", folder, "mood", made)
 
 
@@ -211,7 +212,7 @@ def test_a_map_that_is_lost_is_told_and_made_anew(models: dict[str, Path], photo
     options: dict[str, Any] = {"words": WORDS, "method": "clay"}
     embed(tmp_path / "db", photos, models["clip"], Request(conditions=("mood",)), **options)
     shutil.rmtree(tmp_path / "db/fitted.lance")
-    with pytest.raises(StoreError, match="has lost the"):
+    with pytest.raises(StoreError, match="what it was fitted with is not in the table"):
         cie.open(tmp_path / "db").embedder("mood")
     check(
         tmp_path / "db",

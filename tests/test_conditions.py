@@ -39,6 +39,19 @@ def test_no_conditions_at_all() -> None:
         checked_conditions([])
 
 
+@pytest.mark.parametrize("conditions", [{"a", "b"}, frozenset({"a"}), {"a": 1, "b": 2}, {"a": 1}.keys(), 3, b"a"])
+def test_conditions_have_an_order(conditions: object) -> None:
+    with pytest.raises(ConditionError, match=f"list.* not as {type(conditions).__name__}$"):
+        checked_conditions(conditions)  # type: ignore[arg-type]
+    assert checked_conditions(name for name in ("a", "b")) == ("a", "b")
+
+
+def test_two_spellings_of_one_condition_are_one() -> None:
+    composed, decomposed = "caf\u00e9 color", "cafe\u0301 \u00a0color\n"
+    assert checked_conditions([composed, decomposed]) == (composed, composed)
+    assert prompt(decomposed) == prompt(composed)
+
+
 def test_braces_in_a_condition_are_text() -> None:
     assert "{c} {0}" in prompt("{c} {0}")
 

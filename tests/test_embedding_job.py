@@ -11,7 +11,7 @@ import pytest
 from color_embedder import ColorEmbedder, draw
 from PIL import Image
 
-from conditional_image_embeddings.collection import embedding_job
+from conditional_image_embeddings.collection import pending_rows
 from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets import Benchmark
@@ -291,7 +291,7 @@ def test_rows_are_committed_in_bounded_pieces(store: Store, monkeypatch: pytest.
         pieces.append((len(image_ids), len(drawn)))
         add_vectors(self, setting, image_ids, vectors, **words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embedding_job, "COMMIT_ROWS", 50)
+    monkeypatch.setattr(pending_rows, "COMMIT_ROWS", 50)
     monkeypatch.setattr(Store, "add_vectors", watched)
     assert counts(run_job(store, Endless(), ColorEmbedder(), COLOR)) == [(500, 0, 0)]
     assert [size for size, _ in pieces] == [50] * 10

@@ -1,10 +1,12 @@
 """Images of every awkward kind: read the same however they come, or refused in one line that names them."""
 
 import contextlib
+import hashlib
 import io
 import os
 import struct
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conditional_image_embeddings import ImageError
-from conditional_image_embeddings.inputs import images
-from conditional_image_embeddings.inputs.images import (
-    FORMATS,
-    HEIF_SUFFIXES,
-    read_image,
-    stored_size,
-    suffixes,
-    thumbnail,
-)
+from conditional_image_embeddings.inputs import encoded as encoded_bytes
+from conditional_image_embeddings.inputs.encoded import Encoded, read_encoded
+from conditional_image_embeddings.inputs.formats import FORMATS, HEIF_SUFFIXES, suffixes
+from conditional_image_embeddings.inputs.images import read_image, stored_size, thumbnail
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
@@ -297,22 +294,149 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             read_image(path)
 
 
+def test_a_file_is_read_once_and_stays_what_it_was(tmp_path: Path) -> None:
+    """Pixels, size, hash and status are those of one moment, whatever becomes of the file."""
+    file = tmp_path / "a.png"
+    file.write_bytes(png())
+    status = file.stat()
+    read = read_encoded(file)
+    file.unlink()
+    file.write_bytes(png(PICTURE[:10]))
+    assert (read.path, read.data, read.sha256) == (file, png(), hashlib.sha256(png()).hexdigest())
+    assert read.stat is not None
+    assert (read.stat.st_ino, read.stat.st_size, read.stat.st_mtime_ns) == (
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+    )
+    file.unlink()
+    assert stored_size(read) == (64, 48)
+    assert np.array_equal(np.asarray(read_image(read, max_size=0)), PICTURE)
+    assert read_encoded(png()) == Encoded(png())
+    with pytest.raises(ImageError, match=r"a\.png' is not there"):
+        read_encoded(file)
+    with pytest.raises(ImageError, match=r"a\.png' is no image in a format"):
+        read_image(Encoded(b"\x89PNG\r\n\x1a\n" + bytes(20), file))
+
+
+def test_files_of_any_size_are_read_to_their_end_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.png"
+    monkeypatch.setattr(encoded_bytes, "MAX_BYTES", 200_000)
+    for size in (1, 65_535, 65_536, 65_537, 199_999, 200_000):
+        file.write_bytes(bytes(size))
+        assert read_encoded(file).data == bytes(size)
+    for size in (200_001, 400_000):
+        file.write_bytes(bytes(size))
+        with pytest.raises(ImageError, match=f"has {size} bytes; at most 200000 are read"):
+            read_encoded(file)
+        with pytest.raises(ImageError, match=f"has {size} bytes; at most 200000 are read"):
+            read_encoded(bytes(size))
+    if Path("/proc/version").exists():  # a file that says 0 bytes
+        assert read_encoded("/proc/version").data == Path("/proc/version").read_bytes()
+
+
 def test_a_decompression_bomb_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = encoded(Image.new("1", (15000, 15000)), "PNG")  # 225 million pixels in a few kilobytes
     assert len(bomb) < 100_000
     with pytest.raises(ImageError, match="at most"):
         read_image(bomb)
-    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    monkeypatch.setattr(encoded_bytes, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match="bytes"):
         read_image(png())
 
 
+ALPHA = np.dstack([PICTURE, np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)])
+ARRAYS = {  # of the same picture as what stands beside it, which Pillow makes an image of
+    "gray": (PICTURE[..., 0], PICTURE[..., 0]),
+    "gray of one channel": (PICTURE[..., :1], PICTURE[..., 0]),
+    "with alpha": (ALPHA, ALPHA),
+    "floats": (PICTURE / 255, PICTURE),
+    "floats of 32 bits": (PICTURE.astype(np.float32) / np.float32(255), PICTURE),
+    "gray floats of 16 bits": ((PICTURE[..., 0] / 255).astype(np.float16), PICTURE[..., 0]),
+    "floats with alpha": (ALPHA / 255, ALPHA),
+    "channels first": (PICTURE.transpose(2, 0, 1), PICTURE),
+    "channels first as floats": (PICTURE.transpose(2, 0, 1) / 255, PICTURE),
+    "not contiguous": (PICTURE[::-2, ::-1], np.ascontiguousarray(PICTURE[::-2, ::-1])),
+    "read only": (np.frombuffer(PICTURE.tobytes(), np.uint8).reshape(PICTURE.shape), PICTURE),
+    "numbers as objects": (PICTURE.astype(object), PICTURE),
+    "floats as objects": ((PICTURE / 255).astype(object), PICTURE),
+    "black": (np.zeros((5, 7)), np.zeros((5, 7), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_and_tensors_of_every_layout(kind: str) -> None:
+    array, same = ARRAYS[kind]
+    before = array.copy()
+    expected = read_image(encoded(Image.fromarray(same), "PNG"), max_size=0)
+    assert read_image(array, max_size=0).tobytes() == expected.tobytes()
+    assert np.array_equal(array, before)
+    if array.dtype != object:
+        tensor = torch.from_numpy(array.copy())
+        devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        for device in devices:
+            assert read_image(tensor.to(device), max_size=0).tobytes() == expected.tobytes()
+        if array.dtype.kind == "f":
+            rounded = read_image(tensor.to(torch.bfloat16).requires_grad_(), max_size=0)
+            assert np.abs(np.asarray(rounded).astype(int) - np.asarray(expected)).max() <= 2
+
+
 @pytest.mark.parametrize(
-    "array", [PICTURE.astype(np.float32), PICTURE[..., 0], PICTURE[:0], np.zeros((4, 4, 4), np.uint8), {"a": 1}, 3]
+    ("array", "message"),
+    [
+        (PICTURE.astype(np.float32), r"has floats in 0\.\.255: expected 0\.\.1 \(divide by 255"),
+        (PICTURE / 255 + 0.01, r"has floats in 0\.01\.\.1\.01: expected 0\.\.1"),
+        (PICTURE / 255 - 0.01, "has floats in -0.01"),
+        (np.full((4, 4), np.nan), r"has floats in nan\.\.nan"),
+        (np.array([[0.5, np.inf]]), r"has floats in 0\.5\.\.inf"),
+        (PICTURE.astype(np.int64), "has values of type int64: expected uint8, or floats in 0..1"),
+        (PICTURE.astype(np.uint16), "has values of type uint16"),
+        (PICTURE > 9, "has values of type bool"),
+        (PICTURE[:0], r"has no pixels: its shape is \(0, 64, 3\)"),
+        (np.zeros((3, 9, 3), np.uint8), r"has the shape \(3, 9, 3\), which may be \(3, H, W\) or \(H, W, 3\)"),
+        (np.zeros((3, 9, 4), np.uint8), r"may be \(3, H, W\) or \(H, W, 4\)"),
+        (np.zeros((9, 9, 2), np.uint8), r"has the shape \(9, 9, 2\): expected \(H, W\), \(H, W, 1 / 3 / 4\) or"),
+        (np.zeros(9, np.uint8), r"has the shape \(9,\)"),
+        (np.zeros((2, 9, 9, 3), np.uint8), "of several images pass each by itself"),
+        (np.array(["a.png", "b.png"], object), "is an array of objects: of several images pass a list"),
+        (np.full((4, 4), 256, object), "has values of type int64|is an array of objects"),
+        ({"a": 1}, "expected a path, .* not dict"),
+        (3, "not int"),
+        (None, "not NoneType"),
+    ],
 )
-def test_other_things_are_refused(array: object) -> None:
-    with pytest.raises(ImageError):
-        read_image(array)  # type: ignore[arg-type]
+def test_arrays_of_two_meanings_or_none_are_refused(array: object, message: str) -> None:
+    for image in (array, torch.from_numpy(array) if isinstance(array, np.ndarray) and array.dtype != object else array):
+        with pytest.raises(ImageError, match=message) as error:
+            read_image(image)  # type: ignore[arg-type]
+        assert "\n" not in str(error.value)
+
+
+def test_bytes_and_file_objects(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(png())
+    spooled = tempfile.SpooledTemporaryFile(max_size=10)  # noqa: SIM115 - what web frameworks hand over
+    spooled.write(png())
+    reader, writer = os.pipe()
+    with file.open("rb") as opened, os.fdopen(reader, "rb") as pipe, os.fdopen(writer, "wb") as end, spooled:
+        end.write(png())
+        end.close()
+        unbuffered = file.open("rb", buffering=0)
+        for image in (bytearray(png()), memoryview(png()), opened, io.BytesIO(png()), spooled, unbuffered, pipe):
+            if hasattr(image, "seek") and image is not pipe:
+                image.seek(5)
+            assert np.array_equal(np.asarray(read_image(image, max_size=0)), PICTURE)
+            if hasattr(image, "seek") and image is not pipe:
+                assert image.tell() == 5
+                assert stored_size(image) == (64, 48)
+                assert not image.closed
+        unbuffered.close()
+        with pytest.raises(ImageError, match="is empty"):
+            read_image(pipe)
+    with pytest.raises(ImageError, match="closed file"):
+        read_image(opened)
+    with file.open(encoding="latin-1") as text, pytest.raises(ImageError, match="mode 'rb'"):
+        read_image(text)  # type: ignore[arg-type]
 
 
 def test_a_thumbnail_is_small() -> None:

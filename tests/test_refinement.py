@@ -1,5 +1,6 @@
-"""Aftercare of stored vectors: the laws of centring and whitening, and settings that follow their collection."""
+"""Post-processing of stored vectors: the invariants of centring and whitening; settings follow their collection."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conditional_image_embeddings.collection.refinement import fit, refine
+from conditional_image_embeddings.collection.refinement import Refinement, fit, refine
 from conditional_image_embeddings.collection.store import Store
-from conditional_image_embeddings.errors import StoreError
+from conditional_image_embeddings.errors import OptionError, StoreError
 from conditional_image_embeddings.methods.settings import Setting
 
 ORIGINAL = Setting(dataset="birds", source="/birds", method="dior", model="m", condition="species")
@@ -52,6 +53,8 @@ def test_refined_settings_stand_beside_and_follow_the_collection(tmp_path: Path)
     assert "refined_center_whiten_3" in refined.name
     ids, stored = store.read(refined)
     np.testing.assert_allclose(stored, fit([values[:10]], whiten=True, dimensions=3).apply(values[:10]), atol=1e-5)
+    again = Refinement.from_arrays(store.fitted(refined))
+    np.testing.assert_array_equal(again.apply(values[:10]), stored)
     assert [made for _, made in refine(store, [ORIGINAL], whiten=True, dimensions=3)] == [False]
     store.add_vectors(ORIGINAL, [f"{n:02}" for n in range(10, 20)], values[10:])
     assert [made for _, made in refine(store, store.settings(), whiten=True, dimensions=3)] == [True]
@@ -62,3 +65,25 @@ def test_refined_settings_stand_beside_and_follow_the_collection(tmp_path: Path)
         refine(store, [ORIGINAL], center=False)
     with pytest.raises(StoreError, match="no setting"):
         refine(store, [refined])
+
+
+@pytest.mark.parametrize("options", [{}, {"whiten": True}, {"whiten": True, "dimensions": 2}, {"dimensions": 3}])
+def test_a_refinement_is_made_again_from_what_is_stored(options: dict, tmp_path: Path) -> None:
+    store, values = Store(tmp_path), vectors(2, 30)
+    store.add_vectors(ORIGINAL, [f"{n:02}" for n in range(30)], values)
+    [(refined, _)] = refine(store, [ORIGINAL], **options)
+    again = Refinement.from_arrays(Store(tmp_path, create=False).fitted(refined))
+    np.testing.assert_array_equal(again.apply(values), store.read(refined)[1])
+
+
+def test_a_setting_that_cannot_be_refined_is_named_and_the_others_are_refined(tmp_path: Path) -> None:
+    store, values = Store(tmp_path), vectors(3, 20)
+    names = [f"{n:02}" for n in range(20)]
+    empty, broken, good = (replace(ORIGINAL, condition=condition) for condition in ("a", "b", "c"))
+    for each, rows in ((empty, values[:0]), (broken, values * np.float32(np.inf)), (good, values)):
+        store.add_vectors(each, names[: len(rows)], rows)
+    with pytest.raises(StoreError, match=f"{empty.name} has no vectors: run the `cie embed`"):
+        refine(store, store.settings())
+    assert [each.condition for each in store.settings() if "refined" in each.extra] == ["c"]
+    with pytest.raises(OptionError, match="NaN or infinity"):
+        refine(store, [broken])

@@ -17,11 +17,12 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection import embedding_job
 from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
-from conditional_image_embeddings.errors import OptionError, SettingError, StoreError
+from conditional_image_embeddings.collection.versions import installed_versions
+from conditional_image_embeddings.errors import OptionError, SettingError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.bound import request_of
 from conditional_image_embeddings.methods.request import Request
-from conditional_image_embeddings.methods.settings import FORMAT_VERSION, Setting, versions
+from conditional_image_embeddings.methods.settings import FORMAT_VERSION, Setting
 from conditional_image_embeddings.models.json_values import json_value
 
 PLAIN = Setting(dataset="photos", method="dior", model="builtin", revision="1", condition="car color", layer=-1)
@@ -73,16 +74,20 @@ def test_only_what_differs_from_the_defaults_identifies() -> None:
         (json.dumps({**PLAIN.identity, "extra": [1]}), "no JSON object as extra"),
     ],
 )  # fmt: skip
-def test_what_a_table_says_is_never_dropped_in_silence(told: str, message: str, tmp_path: Path) -> None:
+def test_what_a_table_says_is_never_dropped_in_silence(
+    told: str, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(SettingError, match=message) as error:
-        Setting.from_json(told, written_by={**versions(), "conditional-image-embeddings": "9.9"})
+        Setting.from_json(told, written_by={**installed_versions(), "conditional-image-embeddings": "9.9"})
     assert "\n" not in str(error.value)
     Store(tmp_path).add_vectors(PLAIN, ["x"], np.ones((1, 2), np.float32))
     database = lancedb.connect(tmp_path)
     data = database.open_table(PLAIN.name).to_arrow()
     database.create_table("photos-x", data=data.replace_schema_metadata({"setting": told}))
-    with pytest.raises(StoreError, match=r"table photos-x of .*its setting"):
-        Store(tmp_path).settings()
+    with caplog.at_level(logging.WARNING):
+        assert Store(tmp_path).settings() == [PLAIN]
+    assert "table photos-x of" in caplog.text
+    assert "its setting" in caplog.text
 
 
 def test_tables_of_the_first_format_are_found_read_and_continued(tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ def test_tables_of_the_first_format_are_found_read_and_continued(tmp_path: Path)
     database.create_table(name, data=data)
     store = Store(tmp_path)
     assert store.settings() == store.settings(name) == store.settings(PLAIN.name) == [PLAIN]
-    assert store.versions(PLAIN) == {}
+    assert store.information(PLAIN) == {}
     store.add_vectors(PLAIN, ["y"], np.zeros((1, 2), np.float32))
     assert store.read(PLAIN)[0] == ["x", "y"]
     assert database.list_tables().tables == [name]
@@ -166,19 +171,19 @@ def test_versions_are_kept_and_a_job_that_goes_on_with_others_says_so(
     with caplog.at_level(logging.WARNING):
         report = run_job(store, find([folder])[0], cie.load("pixels"), Request())
         setting = report.settings[0].setting
-        assert store.versions(setting) == versions()
-        assert versions().keys() == {"conditional-image-embeddings", "transformers", "torch", "pillow"}
+        assert store.information(setting) == installed_versions()
+        assert installed_versions().keys() == {"conditional-image-embeddings", "transformers", "torch", "pillow"}
         Image.new("RGB", (9, 9)).save(folder / "new.png")
         run_job(store, find([folder])[0], cie.load("pixels"), Request())
         assert not caplog.records
-        later = {**versions(), "torch": "9.0"}
-        for module in ("store", "embedding_job"):
-            monkeypatch.setattr(f"{embedding_job.__package__}.{module}.versions", lambda: later)
+        later = {**installed_versions(), "torch": "9.0"}
+        for module in ("setting_tables", "embedding_job"):
+            monkeypatch.setattr(f"{embedding_job.__package__}.{module}.installed_versions", lambda: later)
         run_job(store, find([folder])[0], cie.load("pixels"), Request())
         assert not caplog.records  # nothing was to do
         Image.new("RGB", (9, 9), "red").save(folder / "newer.png")
         run_job(store, find([folder])[0], cie.load("pixels"), Request())
     (record,) = caplog.records
-    assert f"was begun with torch {versions()['torch']} (here 9.0)" in record.message
-    assert store.versions(setting) == versions()
+    assert f"was begun with torch {installed_versions()['torch']} (here 9.0)" in record.message
+    assert store.information(setting) == installed_versions()
     assert len(store.read(setting)[0]) == 5

@@ -269,3 +269,53 @@ except StoreError as error:
     assert setting().name in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert Store(tmp_path).read(setting())[0] == ["x"]
+
+
+def test_what_vectors_were_fitted_with_comes_back_as_it_was(tmp_path: Path) -> None:
+    store, generator = Store(tmp_path), np.random.default_rng(0)
+    fitted = {"mean": generator.normal(size=5), "matrix": generator.normal(size=(2, 5)).astype(np.float32)}
+    for each in (setting(), setting(condition="shape")):
+        store.replace_vectors(each, iter([(["x"], np.ones((1, 2), np.float32))]), fitted=fitted)
+    store.add_vectors(setting(condition=None), ["x"], np.ones((1, 2), np.float32), fitted={"scale": np.float32(2)})
+    store.add_vectors(setting(revision="2"), ["x"], np.ones((1, 2), np.float32))
+    for each in (setting(), setting(condition="shape")):
+        read = Store(tmp_path).fitted(each)
+        assert {name: array.dtype for name, array in read.items()} == {"mean": np.float64, "matrix": np.float32}
+        for name, array in read.items():
+            np.testing.assert_array_equal(array, fitted[name])
+    assert store.fitted(setting(condition=None)) == {"scale": np.float32(2)}
+    assert store.fitted(setting(revision="2")) == {}
+    assert store.settings("*") == sorted(store.settings(), key=lambda each: each.name)
+    for other in ({}, {"mean": fitted["mean"] + 1, "matrix": fitted["matrix"]}):
+        with pytest.raises(StoreError, match="fitted on something else"):
+            store.add_vectors(setting(), ["y"], np.ones((1, 2), np.float32), fitted=other)
+    store.add_vectors(setting(), ["y"], np.ones((1, 2), np.float32), fitted=fitted)
+    assert store.read(setting())[0] == ["x", "y"]
+
+
+def test_arrays_that_nothing_was_fitted_with_any_more_are_removed(tmp_path: Path) -> None:
+    store, rows = Store(tmp_path), (["x"], np.ones((1, 2), np.float32))
+    with store.writing():
+        for number in range(4):
+            store.replace_vectors(setting(), iter([rows]), fitted={"mean": np.full(3, number)})
+            store.replace_vectors(setting(condition="shape"), iter([rows]), fitted={"mean": np.zeros(3)})
+    assert lancedb.connect(tmp_path).open_table("fitted").count_rows() == 2
+    np.testing.assert_array_equal(store.fitted(setting())["mean"], np.full(3, 3))
+    store._db.drop_table("fitted")
+    with pytest.raises(StoreError, match="what it was fitted with is not in the table"):
+        store.fitted(setting())
+
+
+def test_a_table_says_with_which_versions_it_was_begun(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_vectors(setting(), ["x"], np.ones((1, 2), np.float32))
+    store.replace_vectors(setting(condition=None), iter([(["x"], np.ones((1, 2), np.float32))]))
+    for each in store.settings():
+        assert store.information(each).keys() == {"conditional-image-embeddings", "transformers", "torch", "pillow"}
+    lancedb.connect(tmp_path).create_table(
+        setting(revision="1").name,
+        schema=store._table_to_read(setting()).schema.with_metadata(
+            {METADATA_KEY: setting(revision="1").to_json().encode()}
+        ),
+    )
+    assert store.information(setting(revision="1")) == {}  # an older table does not know

@@ -1,6 +1,7 @@
 """The stream under every embedder: each image once, batches within their budget, the model started at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conditional_image_embeddings.errors import ImageError
-from conditional_image_embeddings.methods.streaming import MAX_GROUP, stream
+from conditional_image_embeddings.methods.streaming import MAX_GROUP, MAX_WAIT, in_order, stream
 
 
 class Recorder:
     """An image is its own cost; results are what went in, negated."""
+
+    lock: Any = nullcontext()
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -90,3 +93,30 @@ def test_batches_that_do_not_fit_the_memory_are_halved_from_then_on() -> None:
     assert found == dict.fromkeys(range(100), -4)
     assert (failures, stage.budget) == (2, 16), "two halvings, not one again for each batch"
     assert {len(batch) for batch in stage.batches} == {4}
+
+
+@given(st.lists(st.integers(0, 30), max_size=600), st.integers(1, 60))
+def test_results_can_be_put_in_order(costs: list[int], budget: int) -> None:
+    found = list(in_order(stream(Recorder(budget), enumerate(costs), None, read=read, ordinary=3, workers=2)))
+    assert [0 if isinstance(each, ImageError) else -each for each in found] == costs
+
+
+def test_an_image_is_overtaken_by_a_bounded_number() -> None:
+    """A large image waits for others of its size, but not for ever: what is behind it is held back meanwhile."""
+    costs = [50 if k % 2000 == 0 else 1 for k in range(20_000)]
+    overtaken: set[int] = set()
+    most = first = taken = 0
+
+    def images() -> Iterator[tuple[int, int]]:
+        nonlocal taken
+        for taken, cost in enumerate(costs, 1):
+            yield taken - 1, cost
+
+    for key, _ in stream(Recorder(100), images(), None, read=read, ordinary=3, workers=2):
+        overtaken.add(key)
+        while first in overtaken:
+            overtaken.remove(first)
+            first += 1
+        most = max(most, len(overtaken), taken - first)
+    assert first == len(costs)
+    assert most < 2 * (MAX_WAIT + 1) * MAX_GROUP

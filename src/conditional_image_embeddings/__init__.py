@@ -4,6 +4,7 @@
     embedder = cie.load("builtin")
     vectors = embedder.encode(["a.png", "b.png"], conditions=["car color", "car model"])   # (2, 2, d)
 
+`__all__` is what is public: these names, and what their documentation says, keep working. Everything else may change.
 Importing this package loads nothing heavy; torch and transformers come with the first model.
 """
 
@@ -14,31 +15,63 @@ if TYPE_CHECKING:
     from .collection.collection import Collection as Collection
     from .collection.collection import open as open  # noqa: A004 - cie.open
     from .errors import CieError as CieError
+    from .errors import ConditionError as ConditionError
+    from .errors import DatasetError as DatasetError
+    from .errors import EvaluationError as EvaluationError
+    from .errors import ExtraError as ExtraError
     from .errors import ImageError as ImageError
+    from .errors import ModelError as ModelError
+    from .errors import OptionError as OptionError
+    from .errors import ReproductionError as ReproductionError
+    from .errors import SettingError as SettingError
+    from .errors import SourceError as SourceError
+    from .errors import StoreError as StoreError
+    from .errors import UnknownOptionError as UnknownOptionError
     from .methods import Embedder as Embedder
     from .methods import load as load
+    from .vectors import pairwise_similarity as pairwise_similarity
     from .vectors import similarity as similarity
 
 __version__ = "0.1.0"
 
-# What a user imports, and the room it comes from; each is imported when first asked for.
+__all__ = [
+    "CieError",
+    "Collection",
+    "ConditionError",
+    "DatasetError",
+    "Embedder",
+    "EvaluationError",
+    "ExtraError",
+    "ImageError",
+    "ModelError",
+    "OptionError",
+    "ReproductionError",
+    "SettingError",
+    "SourceError",
+    "StoreError",
+    "UnknownOptionError",
+    "__version__",
+    "load",
+    "open",
+    "pairwise_similarity",
+    "similarity",
+]
+
+# The room that a public name comes from, where it is no error's; each is imported when first asked for.
 _ROOMS = {
-    "CieError": "errors",
     "Collection": "collection.collection",
-    "Embedder": "methods",
-    "ImageError": "errors",
-    "load": "methods",
     "open": "collection.collection",
+    "Embedder": "methods",
+    "load": "methods",
+    "pairwise_similarity": "vectors",
     "similarity": "vectors",
 }
 
-__all__ = ["CieError", "Collection", "Embedder", "ImageError", "__version__", "load", "open", "similarity"]
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+    return getattr(import_module(f".{_ROOMS.get(name, 'errors')}", __name__), name)
 
 
 def __dir__() -> list[str]:

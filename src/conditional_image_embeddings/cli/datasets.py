@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DatasetError
+from . import limits
 from .command import Commands
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def make_dataset(name: str, directory: Path, images: int) -> None:
 @DIRECTORY
 @click.option("--mirror", metavar="URL", help="A web folder that has the same archives.")
 @click.option("--keep-archives", is_flag=True, help="Keep what was downloaded after unpacking it.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds of silence.")
-@click.option("--attempts", type=click.IntRange(min=1), default=5, show_default=True, help="Tries that bring nothing.")
+@click.option("--timeout", type=limits.SECONDS, default=30.0, show_default=True, help="Read timeout, in seconds.")
+@click.option("--attempts", type=limits.ATTEMPTS, default=5, show_default=True, help="Attempts without progress.")
 def download_dataset(
     name: str, directory: Path, mirror: str | None, keep_archives: bool, timeout: float, attempts: int
 ) -> None:
@@ -119,7 +120,7 @@ def check_dataset(name: str | None, directory: Path, as_json: bool) -> None:
 
 
 def _finish(checks: "Sequence[Check]", *, strict: bool = True) -> None:
-    """Print a line a benchmark and what each of them lacks; exit with 1 if it is `strict` and anything is missing."""
+    """Print a line per benchmark and what each of them lacks; exit with 1 if it is `strict` and anything is missing."""
     from ..datasets import description
 
     rows = [

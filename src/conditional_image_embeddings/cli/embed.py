@@ -7,6 +7,7 @@ import click
 
 from ..inputs.conditions import PROMPTS
 from ..methods import METHODS
+from . import limits
 from .command import Command, finish, json_object
 
 LAYER_POOLINGS = ("mean", "concat")
@@ -38,14 +39,14 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option(
     "--layer",
     "layers",
-    type=int,
+    type=limits.LAYER,
     multiple=True,
     default=[-1],
     show_default=True,
     help="0: input embeddings; k: after layer k. Repeat it for several, each a setting.",
 )
 @click.option("--layer-pooling", type=click.Choice(LAYER_POOLINGS), help="One vector of all layers given instead.")
-@click.option("--token", type=int, default=-1, show_default=True, help="Index into the prompt's tokens.")
+@click.option("--token", type=limits.TOKEN, default=-1, show_default=True, help="Index into the prompt's tokens.")
 @click.option(
     "--embedding-source",
     type=click.Choice(["input_last", "first_output", "mean_output"]),
@@ -54,26 +55,26 @@ LAYER_POOLINGS = ("mean", "concat")
 )
 @click.option(
     "--top-words",
-    type=click.IntRange(0, 100),
+    type=limits.WORDS,
     default=5,
     show_default=True,
     help="dior: store so many words that explain each vector; 0 is a little faster.",
 )
 @click.option("--text-encoder", help="generative: a sentence-transformers id or directory, or minilm (in a package).")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Of an answer.")
+@click.option("--max-new-tokens", type=limits.NEW_TOKENS, default=16, show_default=True, help="Of an answer.")
 @click.option(
     "--words",
     "word_lists",
     multiple=True,
     metavar="[CONDITION=]WORDS",
-    help="indirect, clay: what varies in a condition, as red,blue,... or a file with a word a line.",
+    help="indirect, clay: what varies in a condition, as red,blue,... or a file with a word per line.",
 )
 @click.option("--together", is_flag=True, help="clay: one vector of all conditions given; each counts the same.")
-@click.option("--components", type=click.IntRange(min=1), help="indirect, clay: dimensions of the vectors.")
+@click.option("--components", type=limits.DIMENSIONS, help="indirect, clay: dimensions of the vectors.")
 @click.option("--solver", type=click.Choice(["adam", "svd"]), help="indirect: as the paper, or in closed form.")
 @click.option(
     "--image-max-size",
-    type=click.IntRange(min=1),
+    type=limits.SIDE,
     default=700,
     show_default=True,
     help="Scale images down to this many pixels on the longer side.",
@@ -90,8 +91,8 @@ LAYER_POOLINGS = ("mean", "concat")
     help="Leave out what matches, as in .gitignore: without a slash a file's or folder's name at any depth (raw, "
     "*.tmp.jpg), with one the path from SOURCE (/old, 2024/*.tif, b/**/c). Repeat it. Rows of tables are not matched.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads that read images; by default one a core.")
+@click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
+@click.option("--workers", type=limits.WORKERS, help="Threads that read images; by default one per core.")
 @click.option("--no-share", is_flag=True, help="One separate pass a condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
 @click.option(

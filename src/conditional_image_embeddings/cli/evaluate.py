@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from . import limits
 from .command import Command
 
 
@@ -19,14 +20,14 @@ from .command import Command
     "table",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Labels of your own images, CSV or TSV: a column of image ids (paths), and one an aspect.",
+    help="Labels of your own images, CSV or TSV: a column of image ids (paths), and one per aspect.",
 )
 @click.option(
     "--folders", "folders_are", metavar="ASPECT", help="The name of an image's folder is its label in ASPECT."
 )
 @click.option("--allow-missing", is_flag=True, help="Leave out images without a vector or a label, with a warning.")
 @click.option("--clustering/--no-clustering", default=True, help="With or without AMI and NMI: k-means takes its time.")
-@click.option("--bootstrap", type=click.IntRange(min=1), metavar="N", help="95 % intervals from N samples of queries.")
+@click.option("--bootstrap", type=limits.SAMPLES, metavar="N", help="95 % intervals from N samples of queries.")
 @click.option(
     "--format",
     "printed",

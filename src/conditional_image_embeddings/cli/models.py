@@ -34,8 +34,14 @@ LABELS = {
 @click.option("--local-files-only", is_flag=True, help="With --check: never ask the hub.")
 @click.option("--trust-remote-code", is_flag=True, help="With --check: run code that comes with the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--markdown", is_flag=True, help="Print the families as the page docs/families.md.")
 def models(
-    check: str | None, as_json: bool, thinking: str, chat_template_kwargs: dict[str, Any] | None, **loading: Any
+    check: str | None,
+    as_json: bool,
+    markdown: bool,
+    thinking: str,
+    chat_template_kwargs: dict[str, Any] | None,
+    **loading: Any,
 ) -> None:
     r"""The bundled models, and the model families that the tests hold to the separate forward pass.
 
@@ -49,8 +55,11 @@ def models(
         options = {name: value for name, value in loading.items() if value}
         _check(check, as_json, {**options, "thinking": thinking, "chat_template_kwargs": chat_template_kwargs})
         return
-    from ..models.families import describe
+    from ..models.families import describe, page
 
+    if markdown:
+        click.echo(page(), nl=False)
+        return
     rows = describe()
     if as_json:
         click.echo(json.dumps(rows, indent=2))

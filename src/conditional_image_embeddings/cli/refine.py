@@ -2,6 +2,7 @@
 
 import click
 
+from . import limits
 from .command import Command
 
 
@@ -10,7 +11,7 @@ from .command import Command
 @click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
 @click.option("--center/--no-center", default=True, show_default=True, help="Subtract the collection's mean.")
 @click.option("--whiten", is_flag=True, help="Principal components of equal variance.")
-@click.option("--dimensions", type=click.IntRange(min=1), help="Keep so many: the strongest, if whitened.")
+@click.option("--dimensions", type=limits.DIMENSIONS, help="Keep so many: the strongest, if whitened.")
 def refine(db: str, pattern: str, center: bool, whiten: bool, dimensions: int | None) -> None:
     r"""Refine stored vectors; the result is a setting of its own, fitted on the collection.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import limits
 from .command import EXIT_SOME_IMAGES_FAILED, Command, list_failures
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ AS_REFERENCE = (
 @click.option("--clustering/--no-clustering", default=True, help="With or without AMI and NMI: k-means takes its time.")
 @click.option("--skip-missing", is_flag=True, help="Leave out what is not there, instead of refusing to begin.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do and how long it takes; nothing is stored.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a batch at most; by default by tokens.")
+@click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--device", help="As in `cie embed`.")
 @click.option("--dtype", help="As in `cie embed`.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="As in `cie embed`.")
@@ -141,7 +142,7 @@ def _tell(missing: list[str]) -> int:
 
 
 def _plan(works: "list[Work]") -> str:
-    """The plan as a table to read: a line a dataset, method and model."""
+    """The plan as a table to read: a line per dataset, method and model."""
     from ..evaluation import aligned
 
     timed = any(work.seconds is not None for work in works)

@@ -6,16 +6,18 @@ from pathlib import Path
 import click
 
 from ..inputs.conditions import PROMPTS
+from . import limits
 from .command import Command
 
 
-def _integers(_: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...] | None:
+def _integers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...] | None:
     if value == "all":
         return None
+    kind = limits.LAYER if parameter.name == "layers" else limits.TOKEN
     try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is neither 'all' nor numbers such as -1,-2", param=parameter) from error
+        return tuple(kind(part.strip(), parameter, ctx) for part in value.split(","))
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{error.message} Write 'all', or numbers such as -1,-2.", ctx, parameter) from error
 
 
 @click.command(cls=Command)
@@ -28,7 +30,7 @@ def _integers(_: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--metric", type=click.Choice(["cosine", "euclidean"]), default="cosine", show_default=True)
 @click.option("--datasets-dir", type=click.Path(path_type=Path), default=Path("datasets"), show_default=True)
 @click.option("-e", "--db", default="./embeddings", show_default=True, help="A LanceDB directory or URI.")
-@click.option("--batch-size", type=click.IntRange(min=1))
+@click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print all combinations as JSON.")
 def sweep(
     dataset: str,
@@ -43,7 +45,7 @@ def sweep(
     batch_size: int | None,
     as_json: bool,
 ) -> None:
-    r"""Score every combination of layer, prompt type and token, all from one pass an image.
+    r"""Score every combination of layer, prompt type and token, all from one pass per image.
 
     Ranked on one half of the images; the other half tells what the choice is worth. Report figures on neither.
 

@@ -4,6 +4,7 @@ import json
 
 import click
 
+from . import limits
 from .command import Command
 
 SHOWN = 10
@@ -13,7 +14,7 @@ SHOWN = 10
 @click.argument("db", default="./embeddings")
 @click.option("-c", "--condition", required=True, help="The aspect that was embedded, such as 'car color'.")
 @click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
-@click.option("-n", "--images", type=click.IntRange(min=0), default=SHOWN, show_default=True, help="Images listed.")
+@click.option("-n", "--images", type=limits.SHOWN, default=SHOWN, show_default=True, help="Images listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the words of all images as JSON.")
 def words(db: str, condition: str, pattern: str, images: int, as_json: bool) -> None:
     r"""The words stored with each vector, and their histogram: what a condition sees in a collection.

@@ -73,14 +73,13 @@ class Collection:
         """
         found = self._one(condition, setting)
         fitted = self.store.fitted(found)
-        refined = found.extra.get("refined")
-        if refined is None:
+        if "refined" not in found.extra:
             return load_for(found, fitted=fitted, **options)
-        if fitted is None:
+        if "mean" not in fitted:
             raise StoreError(f"{found.name} was refined by an earlier version: run `cie refine` once more")
         original = found.without("refined")
-        bound = load_for(original, fitted={**fitted}, **options)
-        then: Callable[[Vectors], Vectors] = Refinement.of(fitted, refined["dimensions"]).apply
+        bound = load_for(original, fitted=fitted, **options)
+        then: Callable[[Vectors], Vectors] = Refinement.from_arrays(fitted).apply
         return BoundEmbedder(bound.embedder, found, then=then)
 
     def close(self) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import OptionError, StoreError
+from .derivation import lacks_fit
+from .digests import doubled
 
 if TYPE_CHECKING:
     from ..methods.settings import Setting
@@ -34,23 +36,21 @@ class Refinement:
     matrix: NDArray[np.float32] | None
     dimensions: int
 
-    @property
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Its numbers by name, to keep."""
-        matrix = {} if self.matrix is None else {"refinement matrix": self.matrix}
-        return {"refinement mean": self.mean, **matrix}
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], dimensions: int | None) -> "Refinement":
-        """From what `arrays` kept, and the dimensions that were asked for."""
-        mean, matrix = arrays["refinement mean"], arrays.get("refinement matrix")
-        return cls(mean, matrix, dimensions or len(mean))
-
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors (n, d) as (n, dimensions), float32."""
         moved = vectors - self.mean
         mapped = moved if self.matrix is None else moved @ self.matrix.T
         return np.ascontiguousarray(mapped[:, : self.dimensions], dtype=np.float32)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a table keeps of it: see `Store.fitted`."""
+        matrix = {} if self.matrix is None else {"matrix": self.matrix}
+        return {"mean": self.mean, "dimensions": np.array(self.dimensions), **matrix}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Refinement":
+        """The refinement that `to_arrays` was asked of."""
+        return cls(arrays["mean"], arrays.get("matrix"), int(arrays["dimensions"]))
 
 
 def fit(
@@ -65,7 +65,7 @@ def fit(
         dimensions: Keep so many: the strongest components if whitened, else the first values.
 
     Raises:
-        ValueError: no vectors, or more dimensions than there are.
+        OptionError: no vectors, some that are not finite, or more dimensions than there are.
     """
     count, total, outer = 0, np.zeros(0), np.zeros((0, 0))
     for part in parts:
@@ -77,10 +77,12 @@ def fit(
         if whiten:
             outer += values.T @ values
     if not count:
-        raise ValueError("there are no vectors to learn a refinement from")
+        raise OptionError("there are no vectors to learn a refinement from")
+    if not np.isfinite(total).all():
+        raise OptionError("some vectors hold NaN or infinity: embed with dtype float32")
     kept = len(total) if dimensions is None else dimensions
     if not 1 <= kept <= len(total):
-        raise ValueError(f"dimensions is {dimensions}; these vectors have {len(total)}")
+        raise OptionError(f"dimensions is {dimensions}; these vectors have {len(total)}")
     mean = total / count if center or whiten else np.zeros_like(total)
     matrix = None
     if whiten:
@@ -97,31 +99,49 @@ def refine(
 ) -> "list[tuple[Setting, bool]]":  # fmt: skip
     """Write refined settings beside these.
 
+    A setting that cannot be refined does not keep the others from it; its error comes at the end.
+
     Returns:
         For each setting its refined one, and whether it had to be made.
 
     Raises:
-        StoreError: nothing to refine.
-        ValueError: nothing is asked for, or more dimensions than there are.
+        StoreError: nothing to refine, or a setting is empty, damaged, or has several vectors per image.
+        OptionError: nothing is asked for, more dimensions than there are, or vectors that are not finite.
     """
     if not (center or whiten or dimensions):
-        raise ValueError("nothing to do: ask for centring, whitening or fewer dimensions")
+        raise OptionError("nothing to do: ask for centring, whitening or fewer dimensions")
     originals = [setting for setting in settings if "refined" not in setting.extra]
     if not originals:
         raise StoreError(f"no setting of {store.uri} matches that is not refined already")
     choice: dict[str, Any] = {"center": center or whiten, "whiten": whiten, "dimensions": dimensions}
-    from .embedding_job import is_outdated
-
-    done = []
-    with store.writing():
+    done, failed = [], []
+    with store.writing(required=False) as blocked:
         for original in originals:
             refined = replace(original, extra={**original.extra, "refined": choice})
-            stale = is_outdated(store, refined, store.ids(original))
-            if stale:
-                learned = fit(
-                    (part for _, part in store.scan(original)), center=center, whiten=whiten, dimensions=dimensions
-                )
-                parts = ((ids, learned.apply(part)) for ids, part in store.scan(original))
-                store.replace_vectors(refined, parts, {**(store.fitted(original) or {}), **learned.arrays})
-            done.append((refined, stale))
+            try:
+                there = store.ids(original)
+                stale = not np.array_equal(store.ids(refined), there) or not len(there) or lacks_fit(store, refined)
+                if stale:
+                    if blocked is not None:
+                        raise blocked
+                    _check_complete(original, there)
+                    learned = fit(
+                        (part for _, part in store.scan(original)), center=center, whiten=whiten, dimensions=dimensions
+                    )
+                    parts = ((ids, learned.apply(part)) for ids, part in store.scan(original))
+                    store.replace_vectors(refined, parts, fitted={**store.fitted(original), **learned.to_arrays()})
+                done.append((refined, stale))
+            except (StoreError, OptionError) as error:
+                failed.append(error)
+    if failed:
+        raise failed[0]
     return done
+
+
+def _check_complete(setting: "Setting", there: NDArray[np.int64]) -> None:
+    if not len(there):
+        raise StoreError(f"{setting.name} has no vectors: run the `cie embed` that made it again")
+    if several := len(doubled(there)):
+        raise StoreError(
+            f"{several} images of {setting.name} have more than one vector: run the `cie embed` that made it again"
+        )

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DatasetError, preview
-from ..inputs.images import suffixes
+from ..inputs.formats import suffixes
 from ..inputs.selection import is_cache
 
 MAX_BYTES = 256 * 1024**2  # of one annotation file; the largest known has 27 MB

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import DatasetError
+from ..errors import DatasetError, OptionError
 from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .car_colors import colour_name
 from .car_renderer import render, sample_scene
@@ -95,7 +95,7 @@ def make(directory: Path, *, images: int = len(TEST_FRAMES), show_progress_bar: 
     from tqdm.auto import tqdm
 
     if images not in TEST_FRAMES:
-        raise ValueError(f"images is {images}; the benchmark has {TEST_FRAMES[0]} to {TEST_FRAMES[-1]}")
+        raise OptionError(f"images is {images}; the benchmark has {TEST_FRAMES[0]} to {TEST_FRAMES[-1]}")
     if directory.is_dir() and any(directory.iterdir()):
         there = len(find(directory))
         if there != images:
@@ -161,7 +161,7 @@ def _frame_column(annotation: Path, rows: Sequence[Mapping[str, str]]) -> str:
 
 def _present(text: str) -> str:
     if not text:
-        raise ValueError("a value is missing")
+        raise ValueError("a value is missing")  # caught: `_labels` says of which row
     return text
 
 

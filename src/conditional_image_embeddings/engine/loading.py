@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from ..errors import ModelError
+from ..errors import ModelError, OptionError
 from ..models import heads
 from ..models.checkpoint import Checkpoint
 from ..models.reasons import single_line_errors
@@ -116,7 +116,7 @@ class LVLM:
         """
         count = len(self.layers)
         if not -count - 1 <= layer <= count:
-            raise ValueError(
+            raise OptionError(
                 f"layer {layer} is out of range: {self.name} has hidden states 0 to {count} (or -1 to {-count - 1})"
             )
         return layer % (count + 1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import datasets
 from ..datasets import Aspect, Benchmark
-from ..errors import CieError, DatasetError, EvaluationError, OptionError, ReproductionError
+from ..errors import CieError, DatasetError, EvaluationError, OptionError, ReproductionError, require
 from ..methods import load, supported_methods, with_method
 from ..methods.registry import FAMILIES, METHODS
 from ..methods.request import Request
@@ -107,7 +107,7 @@ class Reproduction:
         **loading: Any,
     ) -> None:
         if unknown := [method for method in methods or () if method not in METHODS]:
-            raise ValueError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
+            raise OptionError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
         self.names = tuple(dict.fromkeys(datasets.description(name).name for name in names))
         self.benchmarks: dict[str, Benchmark] = {}
         self.ways: list[tuple[str, str]] = []
@@ -166,6 +166,7 @@ class Reproduction:
         Raises:
             StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.
         """
+        require("eval", "scoring")
         from ..collection.embedding_job import run_job
         from . import evaluate_settings
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import __version__, datasets
 from ..datasets import labelled
-from ..errors import EvaluationError, preview
+from ..errors import EvaluationError, preview, require
 from .scoring import broken_rows, check_metric, scores
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def evaluate(
         EvaluationError: nothing matches, or vectors and labels do not belong together.
         DatasetError: a benchmark's labels cannot be found or read.
     """
+    require("eval", "scoring")
     check_metric(metric)
     found = store.settings(pattern)
     if benchmark is None:

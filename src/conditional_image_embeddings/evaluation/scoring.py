@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import EvaluationError, preview
+from ..errors import EvaluationError, OptionError, preview, require
+from ..vectors import unit
 from .retrieval import FIGURES, intervals, per_query
 
 METRICS = ("cosine", "euclidean")
@@ -79,12 +80,13 @@ def scores(
         EvaluationError: as many labels as vectors are needed, all numbers finite, two labels at least, and one label at
             least that two vectors share.
     """
+    require("eval", "scoring")
     values = np.ascontiguousarray(vectors, dtype=np.float32)
     _check(values, labels, metric)
     if bootstrap < 0:
-        raise ValueError(f"bootstrap is a number of samples, not {bootstrap}")
+        raise OptionError(f"bootstrap is a number of samples, not {bootstrap}")
     if metric == "cosine":
-        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+        values = unit(values)
     kinds, numbers = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     found = per_query(values, numbers, show_progress_bar=show_progress_bar)
     ends = intervals(found, samples=bootstrap, seed=BOOTSTRAP_SEED).T.tolist() if bootstrap else []
@@ -104,7 +106,7 @@ def scores(
 def check_metric(metric: str) -> None:
     """Raise a ValueError that names the known metrics, unless this is one."""
     if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+        raise OptionError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
 
 
 def broken_rows(vectors: NDArray[np.float32]) -> list[int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..collection.embedding_job import run_job
 from ..datasets import Benchmark
+from ..errors import OptionError, require
 from ..methods.request import Request
 from . import scores
 
@@ -47,9 +48,10 @@ def sweep(
     Raises:
         ValueError: conditions that are not the benchmark's aspects.
     """
+    require("eval", "scoring")
     by_condition = {aspect.condition: aspect for aspect in benchmark.aspects}
     if unknown := [name for name in request.conditions if name not in by_condition]:
-        raise ValueError(
+        raise OptionError(
             f"{unknown[0]!r} is no aspect of {benchmark.name}; its aspects: {', '.join(map(str, by_condition))}"
         )
     report = run_job(store, benchmark, embedder, request, batch_size=batch_size)

@@ -8,6 +8,7 @@ Floats and signed integers spread over their own range.
 Everything goes in strips, so that an image costs itself and its 8-bit result, not copies in float64.
 """
 
+import io
 import re
 import struct
 import sys
@@ -20,7 +21,7 @@ from PIL import Image
 
 GRAY_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 FULL = 2**16 - 1
-STRIP_PIXELS = 2**20
+STRIP_PIXELS = 2**18
 
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _SAMPLE_FORMAT, _S_MIN_SAMPLE_VALUE, _S_MAX_SAMPLE_VALUE = 258, 281, 339, 340, 341
 _COLOR_LAYOUT = re.compile(r"(?P<bands>RGB|RGBA|RGBX|LA);16(?P<order>[BLN])")
@@ -34,16 +35,30 @@ def load_8_bit(image: Image.Image) -> Image.Image:
     from decoding the file once more with its bytes swapped, and only where the high bytes leave it open.
     """
     declared = _declared_maximum(image)
-    file = getattr(image, "filename", None) or getattr(image, "fp", None)
     layout = _color_layout(image)
+    again = _opened_again(image) if layout else None
     image.load()
     if image.mode in GRAY_MODES:
         return _gray(image, declared)
     if layout is None:
         return image
-    if _may_be_dark(image, declared):
-        image = _color(image, _with_low_bytes(file, image.format, layout), layout, declared)
+    if again is not None and _may_be_dark(image, declared):
+        image = _color(image, _with_low_bytes(again, layout), layout, declared)
     return _with_high_key(image)
+
+
+def before_loading(image: Image.Image) -> Image.Image:
+    """An image of more than 8 bits that is not decoded yet, opened once more; any other as it is.
+
+    Decoding loses what its file declares and the low bytes of its colours: were the caller's image loaded itself, it
+    would have other pixels the next time.
+    """
+    if getattr(image, "tile", None) and (image.mode in GRAY_MODES or _color_layout(image)):
+        again = _opened_again(image)
+        if again is not None and (again.size, again.mode) == (image.size, image.mode):
+            again.info = image.info.copy()
+            return again
+    return image
 
 
 def white_point(largest: float, declared: float | None, *, dark: int = FULL) -> float:
@@ -56,7 +71,7 @@ def white_point(largest: float, declared: float | None, *, dark: int = FULL) -> 
 def _gray(image: Image.Image, declared: float | None) -> Image.Image:
     unsigned = _tag(image, _SAMPLE_FORMAT, 1) == 1 and _tag(image, _BITS_PER_SAMPLE, 0) == 32
     smallest, largest = np.inf, -np.inf
-    for _, strip in _strips(image, unsigned):
+    for _, strip in _samples(image, unsigned):
         finite = strip[np.isfinite(strip)] if image.mode == "F" else strip
         if finite.size:
             smallest, largest = min(smallest, finite.min()), max(largest, finite.max())
@@ -71,7 +86,7 @@ def _gray(image: Image.Image, declared: float | None) -> Image.Image:
         return Image.new("L", image.size)
     pixels = np.empty((image.height, image.width), np.uint8)
     table = None if image.mode in {"I", "F"} else _table(white)
-    for top, strip in _strips(image, unsigned):
+    for top, strip in _samples(image, unsigned):
         rows = pixels[top : top + len(strip)]
         if table is None:
             values = (np.nan_to_num(strip.astype(np.float64), nan=black) - black) / (white - black) * 255
@@ -112,7 +127,7 @@ def _with_high_key(image: Image.Image) -> Image.Image:
 def _color_strips(
     high: Image.Image, low: Image.Image, layout: re.Match[str]
 ) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    for (top, upper), (_, lower) in zip(_strips(high), _strips(low), strict=True):
+    for (top, upper), (_, lower) in zip(_samples(high), _samples(low), strict=True):
         if layout["bands"] == "LA":  # decoded as four bytes: gray and alpha, the high one of each first
             gray, alpha = (lower[..., band].astype(np.uint16) << 8 | lower[..., band + 1] for band in (0, 2))
             yield top, np.stack([gray, gray, gray, alpha], axis=2)
@@ -120,11 +135,16 @@ def _color_strips(
             yield top, upper.astype(np.uint16) << 8 | lower
 
 
-def _strips(image: Image.Image, unsigned: bool = False) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The first row and the samples of one strip after the other."""
+def strips(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """First row and the one behind the last of one strip after the other."""
     rows = max(1, STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+    return ((top, min(top + rows, image.height)) for top in range(0, image.height, rows))
+
+
+def _samples(image: Image.Image, unsigned: bool = False) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The first row and the samples of one strip after the other."""
+    for top, bottom in strips(image):
+        strip = np.asarray(image.crop((0, top, image.width, bottom)))
         yield top, strip.view(np.uint32) if unsigned and image.mode == "I" else strip
 
 
@@ -147,13 +167,23 @@ def _color_layout(image: Image.Image) -> re.Match[str] | None:
     return _COLOR_LAYOUT.fullmatch(str(arguments if isinstance(arguments, str) else next(iter(arguments or ()), "")))
 
 
-def _with_low_bytes(file: Any, kind: str | None, layout: re.Match[str]) -> Image.Image:
-    """The image once more, each sample's low byte in place of its high one."""
-    again = Image.open(file, formats=[str(kind)])
+def _opened_again(image: Image.Image) -> Image.Image | None:
+    """Another image of the same bytes and frame, not of the same path, where another file may be by now."""
+    encoded = _head(image, -1)
+    if not encoded or image.format not in {"PNG", "TIFF", "JPEG2000"}:
+        return None
+    again = Image.open(io.BytesIO(encoded), formats=[image.format])
+    if frame := image.tell():
+        again.seek(frame)
+    return again
+
+
+def _with_low_bytes(again: Image.Image, layout: re.Match[str]) -> Image.Image:
+    """An opened image, decoded with each sample's low byte in place of its high one."""
     wanted = "RGBA" if layout["bands"] == "LA" else f"{layout['bands']};16{_SWAPPED[layout['order']]}"
-    tiles: list[Any] = again.tile
-    again.tile = [
-        tile._replace(args=wanted if isinstance(tile.args, str) else (wanted, *tile.args[1:])) for tile in tiles
+    again.tile = [  # type: ignore[attr-defined]
+        tile._replace(args=wanted if isinstance(tile.args, str) else (wanted, *tile.args[1:]))
+        for tile in again.tile  # type: ignore[attr-defined]
     ]
     again.load()
     return again

@@ -1,8 +1,10 @@
 """A condition: one aspect in plain words, checked; and put into a prompt of `prompts`."""
 
+import unicodedata
 from collections.abc import Sequence
 
-from ..errors import ConditionError
+from ..errors import ConditionError, OptionError
+from .arguments import in_order
 from .prompts import PROMPTS as PROMPTS  # noqa: PLC0414 - part of what this room offers
 
 MAX_CONDITION_LENGTH = 500  # characters; a condition names an aspect, and the prompt is stored with each setting
@@ -10,8 +12,16 @@ MAX_CONDITION_LENGTH = 500  # characters; a condition names an aspect, and the p
 Conditions = str | None | Sequence[str | None]
 
 
+def normalized_text(text: str) -> str:
+    """What a user typed in the one spelling that counts: composed characters (NFC), white space folded.
+
+    "café" is typed with one character for its last letter or with two: both look alike, and mean one condition.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
 def checked_condition(condition: str | None) -> str | None:
-    """The condition with its white space folded; None stays None (no condition).
+    """The condition as `normalized_text`; None stays None (no condition).
 
     Raises:
         ConditionError: empty, not a string, or longer than 500 characters.
@@ -20,7 +30,7 @@ def checked_condition(condition: str | None) -> str | None:
         return None
     if not isinstance(condition, str):
         raise ConditionError(f"a condition is a text such as 'car color', not {type(condition).__name__}")
-    folded = " ".join(condition.split())
+    folded = normalized_text(condition)
     if not folded:
         raise ConditionError("the condition is empty: name an aspect such as 'car color', or leave it out for none")
     if len(folded) > MAX_CONDITION_LENGTH:
@@ -31,10 +41,18 @@ def checked_condition(condition: str | None) -> str | None:
 
 
 def checked_conditions(conditions: Conditions) -> tuple[str | None, ...]:
-    """A single condition, None or a sequence of them, as a tuple of checked conditions in the order given."""
+    """A single condition, None or a sequence of them, as a tuple of checked conditions in the order given.
+
+    Raises:
+        ConditionError: none, one that is unusable, or a set or dict: vectors follow their conditions' order.
+    """
     if conditions is None or isinstance(conditions, str):
         return (checked_condition(conditions),)
-    checked = tuple(checked_condition(condition) for condition in conditions)
+    try:
+        several = in_order("conditions", conditions)
+    except OptionError as error:
+        raise ConditionError(str(error)) from None
+    checked = tuple(checked_condition(condition) for condition in several)
     if not checked:
         raise ConditionError("no condition given: pass at least one, or None for an embedding without a condition")
     return checked

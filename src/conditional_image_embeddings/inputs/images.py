@@ -7,37 +7,33 @@ other programs (EPS, PDF) or that Pillow reads for old times' sake, and nothing 
 
 import io
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..errors import ImageError
-from .bit_depth import load_8_bit
+from . import sharing
+from .arrays import from_array, is_array
+from .bit_depth import before_loading, load_8_bit, strips
+from .decoder_messages import collected
+from .encoded import Encoded, read_encoded
+from .formats import FORMATS, decoded_bytes, open_encoded
 
 if TYPE_CHECKING:
     import torch
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor"
-
-FORMATS = (
-    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "ICNS", "DDS", "PSD"),
-    *("QOI", "SGI", "PCX", "TGA"),  # TGA last: it begins with no mark of its own
+ImageInput: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Encoded | Image.Image | NDArray[Any]"
+    " | torch.Tensor"
 )
-HEIF_SUFFIXES = (".heic", ".heics", ".heif", ".heifs", ".hif")
+
 MAX_PIXELS = 178_956_970  # where Pillow too takes an image for a decompression bomb
-MAX_BYTES = 2**29  # of an encoded image
 THUMBNAIL_SIDE = 160
 
-_OPENING = Lock()
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_TRANSPARENT = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,24 +45,16 @@ _TURNS = {
 }
 
 
-@cache
-def suffixes() -> frozenset[str]:
-    """The suffixes, in lower case, of the files that folders are searched for: those of the formats that are read.
-
-    HEIF is among them whether or not its extra is installed: a photograph that cannot be read is listed as such.
-    """
-    Image.init()
-    read = {*FORMATS, "MPO"}  # a JPEG with more pictures behind the first, which is read as one
-    return frozenset((*(each for each, kind in Image.registered_extensions().items() if kind in read), *HEIF_SUFFIXES))
-
-
 def read_image(
     image: ImageInput, *, max_size: int = 700, as_reference: bool = False, name: str | None = None
 ) -> Image.Image:
     """Read an image as RGB: upright by its EXIF orientation, its first frame, transparency on white.
 
     Args:
-        image: A path, encoded bytes, a PIL image, or an (H, W, 3) uint8 array or tensor. Not a URL.
+        image: A path, encoded bytes or a binary file object, what `read_encoded` gives, a PIL image, or an array or
+            tensor: (H, W), (H, W, 1 / 3 / 4) or (3, H, W), of uint8 or of floats in 0..1. Not a URL. What is the
+            caller's may be used by several threads at once: a PIL image is loaded, as by its `load()`, and is not
+            changed otherwise; a file object is read from its beginning, and stands then where it stood.
         max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept, the other side
             truncated as the paper's code does, but never to 0); 0 leaves the image as it is.
         as_reference: The pixels that the paper's code sees, which are those of Pillow's `convert("RGB")`: the EXIF
@@ -76,12 +64,13 @@ def read_image(
     Raises:
         ImageError: it cannot be read; one line names the file and says why.
     """
-    with _errors_name(image, name) as name:
-        read = _as_reference if as_reference else _upright
-        scaled = _scaled(read(_checked(image, name)), max_size)  # nothing else holds the decoded image any longer
-        if scaled.mode != "RGB":
-            return scaled.convert("RGB")
-        return scaled.copy() if scaled is image or isinstance(scaled, ImageFile.ImageFile) else scaled
+    with _errors_name(image, name) as name, _opened(image, name) as opened:
+        _check_size(opened, name)
+        with sharing.decoding.holding(decoded_bytes(opened, as_reference=as_reference)):
+            scaled = _scaled(opened.convert("RGB") if as_reference else _upright(opened), max_size)
+            if scaled.mode != "RGB":
+                return scaled.convert("RGB")
+            return scaled.copy() if scaled is opened or isinstance(scaled, ImageFile.ImageFile) else scaled
 
 
 def stored_size(image: ImageInput) -> tuple[int, int]:
@@ -90,15 +79,14 @@ def stored_size(image: ImageInput) -> tuple[int, int]:
     Raises:
         ImageError: as `read_image`.
     """
-    with _errors_name(image) as name:
-        opened = _opened(image, name)
-        if opened is not image:
-            opened.close()
+    with _errors_name(image) as name, _opened(image, name) as opened:
         return opened.size
 
 
 def image_name(image: Any, key: object = None) -> str:
     """What messages call an image: its path, quoted, so that a newline there does not break the line; else its key."""
+    if isinstance(image, Encoded):
+        image = image.path or image.data
     if isinstance(image, str | os.PathLike):
         return repr(os.fspath(image))
     if key is not None:
@@ -120,114 +108,58 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
 
 @contextmanager
 def _errors_name(image: Any, name: str | None = None) -> Iterator[str]:
-    """Whatever goes wrong inside is an `ImageError` of one line that names the image."""
+    """Whatever goes wrong inside is an `ImageError` of one line that names the image, and what decoders say of it."""
     name = name or image_name(image)
-    try:
-        yield name
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large when decoded: at most {MAX_PIXELS} pixels are read") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is no image in a format that is read ({', '.join(FORMATS)}), or a rare variant of one"
-        ) from error
-    except MemoryError as error:
-        raise ImageError(f"{name} does not fit into memory") from error
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
-        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
-
-
-def _opened(image: Any, name: str) -> Image.Image:
-    """A PIL image, its pixels not decoded yet where it comes from a file."""
-    if isinstance(image, Image.Image):
-        return image
-    if isinstance(image, bytes):
-        return _decoder(io.BytesIO(image), len(image), name)
-    if isinstance(image, str | os.PathLike):
-        if isinstance(image, str) and image.startswith(("http://", "https://", "ftp://", "data:")):
-            raise ImageError(f"{name} is a URL, and URLs are not fetched: download the image and pass its path")
-        path = Path(image)
-        if path.is_dir():
-            raise ImageError(f"{name} is a folder, not an image")
-        if path.is_symlink() and not path.exists():
-            raise ImageError(f"{name} is a broken link")
-        if not path.is_file():
-            raise ImageError(f"{name} is not there" if not path.exists() else f"{name} is not a regular file")
-        return _decoder(path, path.stat().st_size, name)
-    return _from_array(image, name)
-
-
-def _decoder(file: Path | io.BytesIO, size: int, name: str) -> Image.Image:
-    if size == 0:
-        raise ImageError(f"{name} is empty")
-    if size > MAX_BYTES:
-        raise ImageError(f"{name} has {size} bytes; at most {MAX_BYTES} are read")
-    with _OPENING, warnings.catch_warnings():  # the filters are the whole process's: one thread at a time
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half the size that is refused
+    with collected() as messages:
         try:
-            return Image.open(file, formats=FORMATS)
-        except UnidentifiedImageError:
-            if not _is_heif(file):
-                raise
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError as error:
-        raise ImageError(
-            f"{name} is a HEIF image, which an extra reads: pip install 'conditional-image-embeddings[heif]'"
-        ) from error
-    # Not registered with Pillow, whose registry is the whole process's.
-    return HeifImageFile(file)  # type: ignore[no-untyped-call]
+            yield name
+        except ImageError:
+            raise
+        except Exception as error:  # decoders of damaged files raise whatever they stumble over
+            said = f" ({'; '.join(messages)})" if messages else ""
+            raise ImageError(f"{name} {_reason(error)}{said}") from error
 
 
-def _is_heif(file: Path | io.BytesIO) -> bool:
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            head = opened.read(12)
+@contextmanager
+def _opened(image: Any, name: str) -> Iterator[Image.Image]:
+    """A PIL image, not decoded yet where it is made of bytes. One of the caller's is this thread's alone meanwhile."""
+    if isinstance(image, Image.Image):
+        with sharing.alone_with(image):
+            yield image
+    elif is_array(image):
+        yield from_array(image, name)
     else:
-        head = file.getvalue()[:12]
-        file.seek(0)
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+        yield open_encoded(read_encoded(image, name=name).data, name)
 
 
-def _from_array(image: Any, name: str) -> Image.Image:
-    expected = "a path, encoded bytes, a PIL image, or an (H, W, 3) uint8 array or tensor"
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().numpy()
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"expected {expected}, not {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(f"expected {expected}, not an array of shape {image.shape} and type {image.dtype}")
-    if not image.size:
-        raise ImageError(f"{name} has no pixels: its shape is {image.shape}")
-    return Image.fromarray(np.ascontiguousarray(image))
-
-
-def _checked(image: Any, name: str) -> Image.Image:
-    """A PIL image of a size that is read."""
-    opened = _opened(image, name)
-    width, height = opened.size
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
     if width * height == 0:
         raise ImageError(f"{name} has no pixels: it is {width} x {height}")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} has {width} x {height} pixels; at most {MAX_PIXELS} are read")
-    return opened
-
-
-def _as_reference(image: Image.Image) -> Image.Image:
-    return image.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Any image as RGB or gray: turned by its EXIF orientation, what is transparent white."""
+    image = before_loading(image)
     picture = load_8_bit(image)  # at full size: a JPEG decoded at a fraction of it would have other pixels
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    if picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    if picture.mode in _TRANSPARENT or "transparency" in picture.info:
+        picture = _on_white(picture)
     elif picture.mode not in {"RGB", "L"}:
         picture = picture.convert("L" if picture.mode == "1" else "RGB")
     return picture if turn is None else picture.transpose(turn)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """An image with alpha or a transparent colour as RGB, in strips, so that it is not there three times."""
+    opaque = Image.new("RGB", picture.size)
+    for top, bottom in strips(picture):
+        layer = picture.crop((0, top, picture.width, bottom)).convert("RGBA")
+        layer = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        opaque.paste(layer.convert("RGB"), (0, top))
+    return opaque
 
 
 def _scaled(image: Image.Image, max_size: int) -> Image.Image:
@@ -238,7 +170,14 @@ def _scaled(image: Image.Image, max_size: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
+    """What is wrong with an image, to put behind its name."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large when decoded: at most {MAX_PIXELS} pixels are read"
+    if isinstance(error, UnidentifiedImageError):
+        return f"is no image in a format that is read ({', '.join(FORMATS)}), or a rare variant of one"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+        return f"cannot be read: {error.strerror.lower()}"
+    return f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"

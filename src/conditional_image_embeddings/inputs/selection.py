@@ -12,7 +12,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from ..errors import SourceError, preview
-from .images import suffixes
+from .formats import suffixes
 
 # Thumbnails, snapshots and deleted files, in lower case; those whose names begin with a dot are hidden anyway.
 CACHES = (

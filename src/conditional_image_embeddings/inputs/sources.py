@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ..errors import ImageError, SourceError, preview
-from .images import suffixes
+from .formats import suffixes
 from .selection import Selection, Skipped, is_cache
 
 if TYPE_CHECKING:

@@ -3,21 +3,21 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConditionError, ModelError
-from ..inputs.images import ImageInput, ordinary_image
+from ..errors import ConditionError, ModelError, OptionError
+from ..inputs.arguments import check_keywords
+from ..inputs.images import ImageInput
 from ..methods import Embedder
+from ..methods.options import ImageOptions, TextOptions
 from ..models.checkpoint import Checkpoint
+from ..vectors import unit
 
-if TYPE_CHECKING:
-    import torch
-
-OF_TEXTS = ("prompt_type", "layer", "layer_pooling", "token")  # what `encode_text` too takes
-OPTIONS = (*OF_TEXTS, "embedding_source", "max_new_tokens")
+OF_TEXTS = tuple(TextOptions.__annotations__)  # what `encode_text` too takes
+OPTIONS = tuple(ImageOptions.__annotations__)
 
 _IMAGE_LIKE = re.compile(
     r"data:image/.*|\S+\.(jpe?g|png|webp|gif|bmp|tiff?|avif|jp2|p[pgb]m|ico|tga|dds)", re.IGNORECASE
@@ -28,10 +28,9 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `Embedder.encode` that are fixed at construction.
 
     Raises:
-        TypeError: an unknown one; the message lists the known ones.
+        UnknownOptionError: an unknown one; the message lists the known ones.
     """
-    if unknown := sorted(options.keys() - set(OPTIONS)):
-        raise TypeError(f"unknown option {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
+    check_keywords(options, OPTIONS)
     return dict(options)
 
 
@@ -50,14 +49,14 @@ def image_and_text(value: Any) -> "tuple[ImageInput | None, str | None]":
         return (value, None) if is_image else (None, value)
     if not isinstance(value, Mapping):
         if isinstance(value, list | tuple) or value is None:
-            raise ValueError(f"an input is one image, one text, or a dict of both, not {type(value).__name__}")
+            raise OptionError(f"an input is one image, one text, or a dict of both, not {type(value).__name__}")
         return value, None
     if not value or value.keys() - {"image", "text"}:
         keys = ", ".join(map(str, value)) or "nothing"
-        raise ValueError(f"a dict holds 'image', 'text' or both; this one holds {keys}")
+        raise OptionError(f"a dict holds 'image', 'text' or both; this one holds {keys}")
     image, text = value.get("image"), value.get("text")
     if isinstance(image, list | tuple) or not isinstance(text, str | None) or (image is None and text is None):
-        raise ValueError("a dict holds one image, one text (a string) or one of each")
+        raise OptionError("a dict holds one image, one text (a string) or one of each")
     return image, text
 
 
@@ -82,7 +81,7 @@ def encode(
     shown = [index for index, (image, _) in enumerate(pairs) if image is not None]
     told = [index for index, (_, text) in enumerate(pairs) if text is not None]
     if told and (other := options.keys() - set(OF_TEXTS)):
-        raise ValueError(f"texts have no {', '.join(sorted(other))}: leave it at its default, or embed images only")
+        raise OptionError(f"texts have no {', '.join(sorted(other))}: leave it at its default, or embed images only")
     vectors = {}
     if shown:
         images: list[Any] = [pairs[index][0] for index in shown]
@@ -92,7 +91,10 @@ def encode(
         )  # fmt: skip
     if told:
         texts = [str(pairs[index][1]) for index in told]
-        vectors["text"] = embedder.encode_text(texts, condition, truncate_dim=truncate_dim, **options)
+        vectors["text"] = embedder.encode_text(
+            texts, condition, batch_size=batch_size, show_progress_bar=show_progress_bar, truncate_dim=truncate_dim,
+            **options,
+        )  # fmt: skip
     found = np.empty((len(pairs), next(iter(vectors.values())).shape[1]), np.float32)
     for kind, indices in (("image", shown), ("text", told)):
         if indices:
@@ -101,16 +103,6 @@ def encode(
         of_images = unit(np.asarray(vectors["image"])[np.isin(shown, both)])
         found[both] = (of_images + unit(np.asarray(vectors["text"])[np.isin(told, both)])) / 2
     return found
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scaled to unit length; a zero vector stays."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32)
-
-
-def dimension(embedder: Embedder, condition: str | None, options: Mapping[str, Any]) -> int:
-    """How long the vectors are, found by embedding a small picture: some methods' depend on the condition."""
-    return int(np.asarray(embedder.encode(ordinary_image(112), condition, **options)).shape[-1])
 
 
 def reads_text(embedder: Embedder, condition: str | None, options: Mapping[str, Any]) -> bool:
@@ -130,11 +122,3 @@ def checkpoint(embedder: Embedder) -> Checkpoint | None:
     """What the embedder's model was loaded from; None for a method without a model."""
     found: Checkpoint | None = getattr(embedder.backbone, "checkpoint", None)
     return found
-
-
-def device(embedder: Embedder) -> "torch.device":
-    """Where the embedder's model is."""
-    import torch
-
-    loaded = checkpoint(embedder)
-    return torch.device("cpu") if loaded is None else loaded.device

@@ -18,20 +18,19 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CieError, ConditionError, ExtraError
+from ..errors import CieError, ConditionError, OptionError, require
+from ..inputs.arguments import check_keywords
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
 from ..methods.request import Request
+from ..models.builtin import FOLDERS
 from ..models.checkpoint import Checkpoint
-from ..models.finding import BUILTIN
 from . import inputs as mixed
 
-try:
-    from mteb.models.model_meta import ModelMeta, ScoringFunction
-    from mteb.similarity_functions import cos_sim, pairwise_cos_sim
-    from mteb.types import Licenses
-except ModuleNotFoundError as error:
-    raise ExtraError("mteb is not installed: pip install 'conditional-image-embeddings[mteb]'") from error
+require("mteb", "ConditionalModel")
+from mteb.models.model_meta import ModelMeta, ScoringFunction  # noqa: E402
+from mteb.similarity_functions import cos_sim, pairwise_cos_sim  # noqa: E402
+from mteb.types import Licenses  # noqa: E402
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +93,7 @@ class ConditionalModel:
     Raises:
         ModelError: the model cannot be found or loaded.
         ConditionError: a condition cannot be used, or was given though the method takes none.
-        TypeError: an unknown option; the message lists the known ones.
+        UnknownOptionError: an unknown option; the message lists the known ones.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class ConditionalModel:
         if isinstance(model, str):
             model = load(model, **loading)
         elif loading:
-            raise ValueError("revision and device are those of the embedder given: pass them to load")
+            raise OptionError("revision and device are those of the embedder given: pass them to load")
         self.embedder = model
         if not model.conditional and (self._condition is not None or any(self._conditions.values())):
             raise ConditionError(f"{model.method} takes no condition: leave them out, and all tasks go without")
@@ -151,13 +150,12 @@ class ConditionalModel:
 
         Raises:
             ImageError: an image cannot be read, or the model or its processor fails on it.
-            TypeError: an unknown keyword; the message lists the known ones.
+            UnknownOptionError: an unknown keyword; the message lists the known ones.
             ValueError: a batch has neither images nor texts.
         """
         from tqdm.auto import tqdm
 
-        if unknown := sorted(kwargs.keys() - set(_OF_CALLS)):
-            raise TypeError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(_OF_CALLS)}")
+        check_keywords(kwargs, _OF_CALLS, of="encode")
         condition = self.condition(task_metadata.name)
         batches = tqdm(inputs, desc=task_metadata.name, disable=not kwargs.get("show_progress_bar"), leave=False)
         return np.concatenate(
@@ -187,27 +185,27 @@ class ConditionalModel:
         checkpoint = mixed.checkpoint(embedder)
         directory = Path(checkpoint.location) if checkpoint else None
         on_hub = directory is not None and not directory.is_dir()
-        in_the_box = embedder.model in BUILTIN
+        bundled = embedder.model in FOLDERS
         parameters = _parameters(embedder)
         return ModelMeta(
             loader=None,
             name=f"conditional-image-embeddings/{Path(embedder.model).name}-{embedder.method}",
             revision=embedder.revision,
             release_date=None,
-            languages=["eng-Latn"] if in_the_box else None,
+            languages=["eng-Latn"] if bundled else None,
             n_parameters=sum(each.numel() for each in parameters) or None,
             memory_usage_mb=sum(each.numel() * each.element_size() for each in parameters) / 2**20 or None,
             max_tokens=_max_tokens(checkpoint),
             embed_dim=self._dimension(),
             license=_license(directory),
-            open_weights=True if in_the_box else None,
+            open_weights=True if bundled else None,
             public_training_code=None,
             public_training_data=None,
             framework=["PyTorch", "Transformers"] if checkpoint else ["NumPy"],
             reference=f"https://huggingface.co/{embedder.model}" if on_hub else None,
             similarity_fn_name=ScoringFunction.COSINE,
             use_instructions=embedder.conditional,
-            training_datasets=set() if in_the_box or checkpoint is None else None,
+            training_datasets=set() if bundled or checkpoint is None else None,
             adapted_from=embedder.model if on_hub else None,
             modalities=["image", "text"] if mixed.reads_text(embedder, self._condition, self._options) else ["image"],
             citation=embedder.entry.citation,
@@ -217,7 +215,7 @@ class ConditionalModel:
 
     def _dimension(self) -> int | None:
         try:
-            return mixed.dimension(self.embedder, self._condition, self._options)
+            return self.embedder.get_embedding_dimension(self._condition, **self._options)
         except (CieError, ValueError):  # such as a method that needs a condition, and only some tasks have one
             return None
 
@@ -238,7 +236,7 @@ def _rows(batch: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
     """A batch's inputs one by one; an image whose text is empty is an image alone."""
     images, texts = batch.get("image"), batch.get("text")
     if images is None and texts is None:
-        raise ValueError(f"{task}: a batch has neither image nor text but {', '.join(batch) or 'nothing'}")
+        raise OptionError(f"{task}: a batch has neither image nor text but {', '.join(batch) or 'nothing'}")
     if images is None:
         return [{"text": text} for text in texts or []]
     return [{"image": image, "text": text or None} for image, text in zip(images, texts or repeat(None))]  # noqa: B905

@@ -11,13 +11,17 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import quantize_embeddings
 
-from ..errors import ModelError
+from ..errors import ModelError, OptionError, require
+from ..inputs.arguments import check_keywords, optional_count
 from ..inputs.conditions import checked_condition
 from ..methods import Embedder, load
+from ..vectors import unit
 from . import inputs as mixed
+
+require("sentence-transformers", "ConditionalEncoder")
+from sentence_transformers import SentenceTransformer  # noqa: E402
+from sentence_transformers.util import quantize_embeddings  # noqa: E402
 
 
 class ConditionalEncoder(SentenceTransformer):
@@ -49,7 +53,7 @@ class ConditionalEncoder(SentenceTransformer):
     Raises:
         ModelError: the model cannot be found or loaded.
         ConditionError: the condition cannot be used with this method.
-        TypeError: an unknown option; the message lists the known ones.
+        UnknownOptionError: an unknown option; the message lists the known ones.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class ConditionalEncoder(SentenceTransformer):
         embedder = load(embedder) if isinstance(embedder, str) else embedder
         super().__init__(
             modules=[torch.nn.Identity()],
-            device=str(mixed.device(embedder)),
+            device=str(embedder.device),
             similarity_fn_name=similarity_fn_name,
             truncate_dim=truncate_dim,
         )
@@ -74,7 +78,7 @@ class ConditionalEncoder(SentenceTransformer):
         self.condition = condition
         self.options = checked
         # Also the check of condition and options, before anything is asked for.
-        self._dimension = mixed.dimension(embedder, condition, checked)
+        self._dimension = embedder.get_embedding_dimension(condition, **checked)
         self._reads_text = mixed.reads_text(embedder, condition, checked)
 
     def encode(
@@ -121,26 +125,23 @@ class ConditionalEncoder(SentenceTransformer):
         Raises:
             ImageError: an image cannot be read, or the model or its processor fails on it; the message names it.
             ModelError: there are texts, and the model reads none.
-            TypeError: an unknown keyword; the message lists the known ones.
+            UnknownOptionError: an unknown keyword; the message lists the known ones.
             ValueError: an input that is none, or a keyword's value that cannot be had here.
         """
-        if unknown := sorted(kwargs.keys() - {"task"}):
-            known = [name for name in inspect.signature(self.encode).parameters if name != "kwargs"]
-            raise TypeError(f"unknown option {', '.join(unknown)}; encode takes: {', '.join(known)}")
+        known = [name for name in inspect.signature(self.encode).parameters if name != "kwargs"]
+        check_keywords(kwargs, [*known, "task"], of="encode")
         if prompt_name is not None and prompt_name not in self.prompts:
-            raise ValueError(f"unknown prompt_name {prompt_name!r}; known, and empty: {', '.join(self.prompts)}")
+            raise OptionError(f"unknown prompt_name {prompt_name!r}; known, and empty: {', '.join(self.prompts)}")
         if prompt or (prompt is None and self.prompts.get(prompt_name or self.default_prompt_name or "")):
-            raise ValueError("a prompt is not a condition: leave it out, and give the condition to ConditionalEncoder")
+            raise OptionError("a prompt is not a condition: leave it out, and give the condition to ConditionalEncoder")
         if output_value != "sentence_embedding":
-            raise ValueError(f"output_value is {output_value!r}; there is only 'sentence_embedding'")
+            raise OptionError(f"output_value is {output_value!r}; there is only 'sentence_embedding'")
         if pool is not None or chunk_size is not None or isinstance(device, list):
-            raise ValueError("there is one process and one device: leave out pool and chunk_size, and lists of devices")
+            raise OptionError("there is one process and one device: leave out pool, chunk_size, and lists of devices")
         if device is not None and not _same(torch.device(device), self.device):
-            raise ValueError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; at least 1 is needed")
-
-        truncate_dim = self.truncate_dim if truncate_dim is None else truncate_dim
+            raise OptionError(f"the model is on {self.device}: to use {device}, pass load(..., device={str(device)!r})")
+        batch_size = optional_count("batch_size", batch_size)
+        truncate_dim = optional_count("truncate_dim", self.truncate_dim if truncate_dim is None else truncate_dim)
         one = self.is_singular_input(inputs)
         several = [inputs] if one else list(inputs)
         vectors = np.empty((0, self.get_embedding_dimension()), np.float32)
@@ -151,7 +152,7 @@ class ConditionalEncoder(SentenceTransformer):
                 truncate_dim=None if truncate_dim is None else min(truncate_dim, self._dimension),
             )  # fmt: skip
         if normalize_embeddings:
-            vectors = mixed.unit(vectors)
+            vectors = unit(vectors)
         found: Any = vectors
         if precision != "float32" and several:
             found = quantize_embeddings(vectors, precision=precision)  # type: ignore[arg-type]
@@ -178,7 +179,7 @@ class ConditionalEncoder(SentenceTransformer):
     @property
     def device(self) -> torch.device:
         """Where the embedder is."""
-        return mixed.device(self.embedder)
+        return self.embedder.device
 
     @property
     def modalities(self) -> list[Any]:

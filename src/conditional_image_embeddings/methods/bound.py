@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, ModelError, OptionError, SettingError
-from .embedder import Embedder, is_one_image
+from ..inputs.conditions import normalized_text
+from .embedder import Embedder
+from .options import is_one_image
 from .registry import METHODS
 from .request import Request
 from .settings import MODEL_OPTIONS, Setting
@@ -96,11 +98,28 @@ class BoundEmbedder:
         """
         if self.request.embedding_source != "input_last":
             raise ModelError(f"texts have no {self.request.embedding_source}: {self.setting.name} is of images alone")
-        inputs = [texts] if isinstance(texts, str) else list(texts)
+        inputs = [normalized_text(text) for text in ([texts] if isinstance(texts, str) else texts)]
         if not inputs:
             raise OptionError("no text given: pass at least one")
-        found = self.embedder.embed_text(inputs, self.request)[:, 0, 0, 0, 0]
+        with self.embedder.lock:
+            found = self.embedder.embed_text(inputs, self.request)[:, 0, 0, 0, 0]
         return self._finished(found, isinstance(texts, str), normalize_embeddings, truncate_dim, convert_to_tensor)
+
+    def words(self, images: "ImageInput | Sequence[ImageInput]", *, k: int = 5) -> list[Any]:
+        """What the model would say under the setting's condition: see `Embedder.words`."""
+        prompt_type = self.request.prompt_types[0]
+        told: list[Any] = self.embedder.words(images, self.setting.condition, k=k, prompt_type=prompt_type)
+        return told
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.embedder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _finished(
         self, vectors: Vectors, one: bool, normalize: bool, truncate_dim: int | None, to_tensor: bool

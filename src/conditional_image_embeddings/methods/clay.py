@@ -16,7 +16,7 @@ whatever the conditions. What the summaries leave open is chosen here:
 The functions take vectors only; the class brings the model.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import OptionError, SettingError
+from ..inputs.arguments import lists_keywords
 from ..inputs.conditions import checked_conditions
 from . import unit_vectors
 from .clip import CLIP
-from .embedder import is_one_image
+from .embedder import Embedder
+from .options import is_one_image
 from .projected import Projected, Vectors, WordList
 from .request import Request
 from .settings import Setting
@@ -75,17 +77,26 @@ class CLAY(Projected):
         """
         if self._image_mean is None:
             raise OptionError("clay needs the mean of the images: call fit(images) on the collection or a sample first")
-        if condition not in self._matrices:
-            texts = self.embedded_texts(condition)
-            self._matrices[condition] = fit(texts, self._image_mean, components=self.components).matrix
-        return self._matrices[condition]
+        with self.lock:
+            if condition not in self._matrices:
+                texts = self.embedded_texts(condition)
+                self._matrices[condition] = fit(texts, self._image_mean, components=self.components).matrix
+            return self._matrices[condition]
 
     def text_matrix(self, condition: str) -> Vectors:
         """The subspace itself, (k, d): texts lie where the images are laid, so that they are not reflected."""
-        if condition not in self._text_matrices:
-            texts = self.embedded_texts(condition)
-            self._text_matrices[condition] = fit(texts, components=self.components).matrix
-        return self._text_matrices[condition]
+        with self.lock:
+            if condition not in self._text_matrices:
+                texts = self.embedded_texts(condition)
+                self._text_matrices[condition] = fit(texts, components=self.components).matrix
+            return self._text_matrices[condition]
+
+    def stream(self, images: Iterable[Any], request: Request, **options: Any) -> Iterator[Any]:
+        """As every method's; with the mean that is known now, whatever `fit` learns meanwhile."""
+        now = object.__new__(type(self))
+        with self.lock:
+            now.__dict__.update(vars(self))
+        return Embedder.stream(now, images, request, **options)
 
     def fit(self, images: "ImageInput | Sequence[ImageInput]") -> None:
         """Take the mean of these images."""
@@ -94,8 +105,9 @@ class CLAY(Projected):
 
     def fit_vectors(self, parts: Iterable[Vectors]) -> None:
         """Take the mean of the backbone's vectors (n, d), part by part."""
-        self._image_mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
-        self._matrices.clear()
+        mean = np.sum([unit(part).sum(axis=0) for part in parts], axis=0)
+        with self.lock:
+            self._image_mean, self._matrices = mean, {}
 
     def fitted(self, request: Request) -> dict[str, NDArray[Any]]:
         """The mean of the images, and the maps of images and texts."""
@@ -111,9 +123,16 @@ class CLAY(Projected):
             )
         super().restore(fitted, setting)
         self._image_mean = fitted["image mean"]
+        self._text_matrices = dict(self._text_matrices)
         for name in setting.extra.get("together") or [self._named(setting.condition)]:
             self._text_matrices[name] = fitted[f"text matrix of {name}"]
 
+    def _learned(self) -> dict[str, Any]:
+        if self._image_mean is None:
+            return {}
+        return {**super()._learned(), "_image_mean": self._image_mean, "_text_matrices": self._text_matrices}
+
+    @lists_keywords
     def encode_together(
         self,
         images: "ImageInput | Sequence[ImageInput]",
@@ -201,7 +220,7 @@ def fit(texts: ArrayLike, image_mean: ArrayLike | None = None, *, components: in
     if image_mean is not None:
         source = unit(image_mean, ndim=1, name="image mean")
         if source.shape != text_mean.shape or not source.any():
-            raise ValueError(f"the image mean, {source.shape}, must be like a text, {text_mean.shape}, and not zero")
+            raise OptionError(f"the image mean, {source.shape}, must be like a text, {text_mean.shape}, and not zero")
         # B (H x) = (B H) x, and H is symmetric: to reflect the subspace is to reflect every image.
         subspace = reflect(subspace, source, text_mean)
     strengths = np.pad(singular[: min(rank, components)], (0, max(components - rank, 0)))
@@ -231,13 +250,15 @@ def combine(vectors: Sequence[ArrayLike], weights: Sequence[float] | None = None
     """
     counts = [1.0] * len(vectors) if weights is None else list(weights)
     if not vectors or len(counts) != len(vectors):
-        raise ValueError(f"{len(vectors)} conditions and {len(counts)} weights: each condition needs one weight")
+        raise OptionError(f"{len(vectors)} conditions and {len(counts)} weights: each condition needs one weight")
     shares = np.asarray(counts, dtype=np.float64)
     if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() == 0:
-        raise ValueError(f"the weights {counts} must be 0 or more, and one of them more than 0")
+        raise OptionError(f"the weights {counts} must be 0 or more, and one of them more than 0")
     parts = [unit(part) for part in vectors]
     if len({len(part) for part in parts}) > 1:
-        raise ValueError(f"the conditions have {', '.join(str(len(part)) for part in parts)} images: give all the same")
+        raise OptionError(
+            f"the conditions have {', '.join(str(len(part)) for part in parts)} images: give all the same"
+        )
     shares = shares / shares.max()  # whose sum cannot overflow
     roots = np.sqrt(shares / shares.sum())
     return np.concatenate([root * part for root, part in zip(roots, parts, strict=True)], axis=1).astype(np.float32)

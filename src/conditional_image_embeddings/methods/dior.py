@@ -9,7 +9,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import product
 from typing import Any
 
@@ -24,14 +24,13 @@ from ..engine.cached import prefix_end
 from ..engine.prompts import Prepared, PromptMaker
 from ..engine.texts import text_hidden_states, text_prompt
 from ..engine.words import WordScores, silence, top_words
-from ..errors import ImageError, ModelError, OptionError
-from ..inputs.conditions import Conditions, checked_conditions, prompt
-from ..inputs.images import ImageInput
+from ..errors import ModelError, OptionError
+from ..inputs.conditions import prompt
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
 from ..models.json_values import json_value
 from ..models.reasons import single_line_errors
-from .embedder import Embedder, checked_reading, is_one_image
+from .embedder import Embedder, checked_reading
 from .request import Embedded, Request
 from .settings import Setting
 
@@ -80,7 +79,7 @@ class DIOR(Embedder):
         compile: bool = False,  # noqa: A002 - torch's own word for it
     ) -> None:
         if positions not in POSITIONS:
-            raise ValueError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
+            raise OptionError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
@@ -109,7 +108,8 @@ class DIOR(Embedder):
         if compile:
             self.lvlm.compile_layers()
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
-        self.prompt_maker = lru_cache(maxsize=32)(self._new_prompt_maker)
+        # Of the model, not of this object, which would hold itself.
+        self.prompt_maker = lru_cache(maxsize=32)(partial(_prompt_maker, self.lvlm, positions == "flat"))
         self._told = False
 
     @cached_property
@@ -125,14 +125,14 @@ class DIOR(Embedder):
         picture = Image.new("RGB", (112, 80), "gray")
         batch = [self.prepare(picture, Request(conditions=("color", "the model of the car")))]
         share = self.plan.caches and self.shares(batch, (-1,))
-        with torch.inference_mode():
+        with self.lock, torch.inference_mode():
             reasons = [silence(self.lvlm, part, share=share) for part in self.plan.parts(batch, share=share)]
         return next(filter(None, reasons), None)
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
         if image.height == 3 and _guesses_channels(self.lvlm.processor.image_processor):
-            raise ValueError("an image 3 pixels high would be taken for one with its channels first")
+            raise ValueError("an image 3 pixels high would be taken for one with its channels first")  # caught
         prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
         if request.drawing:
             pixels = hashlib.sha256(f"{image.size} ".encode() + image.tobytes())
@@ -239,49 +239,10 @@ class DIOR(Embedder):
             logger.warning("%s: the prompts share less than the image, so each is a separate pass", self.model)
         return not outside
 
-    def words(
-        self,
-        images: "ImageInput | Sequence[ImageInput]",
-        conditions: Conditions = None,
-        *,
-        k: int = 5,
-        prompt_type: str = "describe",
-        batch_size: int | None = None,
-    ) -> list[Any]:
-        """What the model would say: the k most probable words of its answer, each with its probability.
-
-        The most probable first tokens are continued greedily until the word that each begins has ended; a word's
-        probability is that of its pieces one after another. Case is folded. (What a word is: docs/methods.md.)
-
-        Returns:
-            For each image and condition a list of at most k pairs such as ("red", 0.81), most probable first. A single
-            image drops the outer list, a single condition (or None) the inner one.
-
-        Raises:
-            ImageError: an image cannot be read, or the model or its processor fails on it; the message names it.
-            ModelError: the model tells no words, or it or its processor fails on every image.
-        """
-        if k < 1:
-            raise ValueError(f"k is {k}; ask for at least one word")
+    def _for_words(self) -> dict[str, Any]:
         if self._silence:
             raise ModelError(self._silence)
-        request = Request(
-            conditions=checked_conditions(conditions),
-            prompt_types=(prompt_type,),
-            layers=(0,),
-            top_words=k,
-            min_probability=0.0,
-        )
-        one_image = is_one_image(images)
-        inputs: Sequence[Any] = [images] if one_image else images  # type: ignore[assignment]
-        found: list[Any] = [None] * len(inputs)
-        for index, outcome in self.stream(enumerate(inputs), request, batch_size=batch_size):
-            if isinstance(outcome, ImageError):
-                raise outcome
-            found[index] = [of_condition[0] for of_condition in outcome.words or []]
-        if conditions is None or isinstance(conditions, str):
-            found = [per_condition[0] for per_condition in found]
-        return found[0] if one_image else found
+        return {"layers": (0,)}  # the vectors are not looked at: the cheapest
 
     @classmethod
     def options_from(cls, setting: Setting) -> dict[str, Any]:
@@ -316,10 +277,6 @@ class DIOR(Embedder):
             )
         ]
 
-    def _new_prompt_maker(self, conditions: tuple[str | None, ...], prompt_types: tuple[str, ...]) -> PromptMaker:
-        texts = [prompt(condition, prompt_type) for condition, prompt_type in product(conditions, prompt_types)]
-        return PromptMaker(self.lvlm, texts, flat_positions=self.positions == "flat")
-
     def _check(self, request: Request) -> None:
         super()._check(request)
         if not self.lvlm.has_head and request.embedding_source != "input_last":
@@ -327,6 +284,13 @@ class DIOR(Embedder):
         self.prompt_maker(request.conditions, request.prompt_types)  # refuses conditions that are no plain text
         for layer in request.layers:
             self.lvlm.layer_index(layer)
+
+
+def _prompt_maker(
+    lvlm: loading.LVLM, flat: bool, conditions: tuple[str | None, ...], prompt_types: tuple[str, ...]
+) -> PromptMaker:
+    texts = [prompt(condition, prompt_type) for condition, prompt_type in product(conditions, prompt_types)]
+    return PromptMaker(lvlm, texts, flat_positions=flat)
 
 
 def _guesses_channels(image_processor: Any) -> bool:

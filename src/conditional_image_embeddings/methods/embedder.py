@@ -1,23 +1,25 @@
 """What every method is: an embedder with one `encode`, and two halves underneath that run beside each other.
 
-A method says how one image is prepared (in a worker thread) and how a batch of prepared images becomes vectors;
-reading, batching, order, checks and output form are written here once.
+A method says how one image is prepared (in a worker thread) and how a batch of prepared images becomes vectors. What a
+user calls is written once, in `encoding` and `queries`; that it may be called from several threads, in `resource`.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ConditionError, ImageError, ModelError, OptionError
-from ..inputs.conditions import Conditions, checked_conditions
+from ..errors import ConditionError, ImageError, OptionError
+from ..inputs.arguments import checked_count, optional_count
 from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
+from .encoding import Encoding
+from .queries import Queries
 from .registry import METHODS, Method, describe
 from .request import Embedded, Request
+from .resource import Resource
 from .settings import Setting
 from .streaming import Key, stream
 
@@ -32,8 +34,14 @@ ORDINARY = 700  # pixels on the longer side of the picture that is tried when an
 IMAGE_READINGS = ("upright", "reference")
 
 
-class Embedder(ABC):
+class Embedder(Resource, Encoding, Queries):
     """Turns images into vectors under conditions; made by `conditional_image_embeddings.load`.
+
+        with cie.load("builtin") as embedder:
+            vectors = embedder.encode(["a.png", "b.png"], conditions=["car color", "car model"])   # (2, 2, d)
+
+    It may be used from any number of threads: the model runs one pass at a time, images are read and prepared beside
+    it. It can be pickled, for another process, where it loads again.
 
     Attributes:
         method: The method's name, such as "dior".
@@ -73,7 +81,7 @@ class Embedder(ABC):
         """What was learnt from a collection or texts, beyond what the setting says: nothing unless a method does."""
         return {}
 
-    def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:  # noqa: B027 - nothing to take
+    def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:
         """Take what another embedder of this setting had `fitted`, in place of learning it."""
 
     @property
@@ -97,6 +105,42 @@ class Embedder(ABC):
         return "layer" in self.entry.arguments
 
     @property
+    def lock(self) -> Any:
+        """One for all embedders that stand on the same model."""
+        backbone = self.backbone
+        return self._own_lock if backbone is self else backbone.lock
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the model is."""
+        import torch
+
+        checkpoint: Any = getattr(self.backbone, "checkpoint", None)
+        found: torch.device = torch.device("cpu") if checkpoint is None else checkpoint.device
+        return found
+
+    @property
+    def dtype(self) -> str:
+        """What the model computes in, such as "float32"."""
+        checkpoint: Any = getattr(self.backbone, "checkpoint", None)
+        return "float32" if checkpoint is None else str(checkpoint.dtype).removeprefix("torch.")
+
+    @property
+    def sharing(self) -> str | None:
+        """How one pass serves all conditions of an image, of `engine.self_check.STRATEGIES`; None without prompts."""
+        plan: Any = getattr(self.backbone, "plan", None)
+        return None if plan is None else str(plan.name)
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<closed {type(self).__name__} {self.model!r}>"
+        shown = {"method": self.method, "device": str(self.device), "dtype": self.dtype, "sharing": self.sharing}
+        return f"{type(self).__name__}({', '.join([repr(self.model), *(f'{k}={v!r}' for k, v in shown.items() if v)])})"
+
+    def _uses_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
     def has_words(self) -> bool:
         """Whether words are told with a vector if they are asked for."""
         return False
@@ -111,7 +155,7 @@ class Embedder(ABC):
 
     @abstractmethod
     def forward_batch(self, batch: Sequence[Any], request: Request) -> list[Embedded]:
-        """The vectors of prepared images, and their words if asked for. Runs the model; one thread at a time."""
+        """The vectors of prepared images, and their words if asked for. Runs the model: the caller holds the lock."""
 
     def is_finite(self, result: Embedded) -> bool:
         """Whether all its values are numbers: none overflowed."""
@@ -171,7 +215,7 @@ class Embedder(ABC):
             ModelError: the model or its processor fails on every image: on an ordinary picture too.
         """
         self._check(request)
-        size = self.image_max_size
+        size = checked_count("image_max_size", self.image_max_size, least=0)
         return stream(
             self,
             images,
@@ -179,143 +223,9 @@ class Embedder(ABC):
             read=read or (lambda key, image: self.read(image, name=image_name(image, key))),
             ordinary=ordinary_image(min(size or ORDINARY, ORDINARY)),
             name=lambda key, image: image_name(image, key),
-            batch_size=batch_size,
-            workers=workers,
+            batch_size=optional_count("batch_size", batch_size),
+            workers=optional_count("workers", workers),
         )
-
-    def encode(
-        self,
-        images: "ImageInput | Sequence[ImageInput]",
-        conditions: Conditions = None,
-        *,
-        prompt_type: str | Sequence[str] = "describe",
-        layer: int | Sequence[int] = -1,
-        layer_pooling: str = "concat",
-        token: int = -1,
-        embedding_source: str = "input_last",
-        max_new_tokens: int = 16,
-        batch_size: int | None = None,
-        normalize_embeddings: bool = False,
-        truncate_dim: int | None = None,
-        show_progress_bar: bool | None = None,
-        convert_to_tensor: bool = False,
-    ) -> "NDArray[np.float32] | torch.Tensor":
-        """Embed images under conditions, in the order given.
-
-        Args:
-            images: A path, PIL image, (H, W, 3) uint8 array or tensor, or encoded bytes; or a sequence of them.
-            conditions: A name ("car color"), a sequence of K names (None among them is "no condition"), or None.
-            prompt_type: One of the paper's seven prompt types; of several, the mean of their vectors. They share the
-                image and nothing of the text.
-            layer: Index into the hidden states: 0 the input embeddings, k the output of layer k, -1 the last, normed;
-                or several of them.
-            layer_pooling: What becomes of several layers, each scaled to unit length: "concat" or "mean".
-            token: Index into the prompt's real tokens; -1 is the last.
-            embedding_source: "input_last", "first_output" (the first generated token) or "mean_output" (the mean
-                over the generated tokens).
-            max_new_tokens: For "mean_output": how many tokens are generated at most.
-            batch_size: Images a batch at most; None lets the embedder fill its token budget.
-            normalize_embeddings: Scale each vector to unit length.
-            truncate_dim: Keep the first so many dimensions (before normalising).
-            show_progress_bar: None shows it on a terminal for more than one batch's worth of images.
-            convert_to_tensor: Return a torch tensor on the CPU instead of an array.
-
-        Returns:
-            float32, (n, K, d) for a sequence of images and of conditions; a single image drops the first axis,
-            a single condition (or None) the second.
-
-        Raises:
-            ImageError: an image cannot be read, or the model or its processor fails on it; the message names it by its
-                path or index. (Jobs go on: see `embedding_job`.)
-            ModelError: the model or its processor fails on every image.
-            ConditionError: a condition or prompt type cannot be used with this method.
-        """
-        request = _request(
-            conditions,
-            prompt_type,
-            layer,
-            layer_pooling,
-            tokens=(token,),
-            embedding_source=embedding_source,
-            max_new_tokens=max_new_tokens,
-        )
-        one_image = is_one_image(images)
-        inputs: Sequence[Any] = [images] if one_image else images  # type: ignore[assignment]
-        vectors = self._collect(inputs, request, batch_size, show_progress_bar)
-        return _result(
-            vectors, conditions, one=one_image, truncate_dim=truncate_dim,
-            normalize_embeddings=normalize_embeddings, convert_to_tensor=convert_to_tensor,
-        )  # fmt: skip
-
-    def encode_text(
-        self,
-        texts: str | Sequence[str],
-        conditions: Conditions = None,
-        *,
-        prompt_type: str | Sequence[str] = "describe",
-        layer: int | Sequence[int] = -1,
-        layer_pooling: str = "concat",
-        token: int = -1,
-        normalize_embeddings: bool = False,
-        truncate_dim: int | None = None,
-        convert_to_tensor: bool = False,
-    ) -> "NDArray[np.float32] | torch.Tensor":
-        """Embed texts into the space of the images: "red" under "car color" lies where red cars do.
-
-        Args:
-            texts: A text, or a sequence of them.
-            conditions: As `encode`'s.
-            prompt_type: As `encode`'s.
-            layer: As `encode`'s.
-            layer_pooling: As `encode`'s.
-            token: As `encode`'s.
-            normalize_embeddings: Scale each vector to unit length.
-            truncate_dim: Keep the first so many dimensions (before normalising).
-            convert_to_tensor: Return a torch tensor on the CPU instead of an array.
-
-        Returns:
-            float32, (n, K, d) for a sequence of texts and of conditions; a single text drops the first axis, a single
-            condition (or None) the second.
-
-        Raises:
-            ModelError: the method or model reads no text.
-        """
-        request = _request(conditions, prompt_type, layer, layer_pooling, tokens=(token,))
-        self._check(request)
-        one = isinstance(texts, str)
-        if not texts:
-            raise ValueError("no text given: pass at least one")
-        return _result(
-            self.embed_text([texts] if isinstance(texts, str) else list(texts), request), conditions, one=one,
-            truncate_dim=truncate_dim, normalize_embeddings=normalize_embeddings, convert_to_tensor=convert_to_tensor,
-        )  # fmt: skip
-
-    def embed_text(self, texts: Sequence[str], request: Request) -> NDArray[np.float32]:  # noqa: ARG002
-        """Vectors (n, *request.shape, d) of texts.
-
-        Raises:
-            ModelError: the method or model reads no text.
-        """
-        raise ModelError(f"{self.method} reads no text: text queries need a method such as dior or clip")
-
-    def _collect(
-        self, images: Sequence[Any], request: Request, batch_size: int | None, show_progress_bar: bool | None
-    ) -> NDArray[np.float32]:
-        from tqdm.auto import tqdm
-
-        disable = None if show_progress_bar is None else not show_progress_bar  # None: tqdm shows it on a terminal only
-        vectors: NDArray[np.float32] | None = None
-        with tqdm(total=len(images), desc="embedding", unit="image", disable=disable, leave=False) as bar:
-            for index, outcome in self.stream(enumerate(images), request, batch_size=batch_size):
-                if isinstance(outcome, ImageError):
-                    raise outcome
-                if vectors is None:
-                    vectors = np.empty((len(images), *outcome.vectors.shape), dtype=np.float32)
-                vectors[index] = outcome.vectors
-                bar.update()
-        if vectors is None:
-            raise ValueError("no images given: pass at least one")
-        return vectors
 
     def _check(self, request: Request) -> None:
         if not self.conditional and request.conditions != (None,):
@@ -342,63 +252,5 @@ def checked_reading(image_reading: str) -> str:
         ValueError: another.
     """
     if image_reading not in IMAGE_READINGS:
-        raise ValueError(f"unknown image_reading {image_reading!r}; known: {', '.join(IMAGE_READINGS)}")
+        raise OptionError(f"unknown image_reading {image_reading!r}; known: {', '.join(IMAGE_READINGS)}")
     return image_reading
-
-
-def _request(
-    conditions: Conditions,
-    prompt_type: str | Sequence[str],
-    layer: int | Sequence[int],
-    layer_pooling: str,
-    **others: Any,
-) -> Request:
-    """A request for one vector a condition."""
-    return Request(
-        conditions=checked_conditions(conditions),
-        prompt_types=(prompt_type,) if isinstance(prompt_type, str) else tuple(prompt_type),
-        average_prompts=not isinstance(prompt_type, str),
-        layers=(layer,) if isinstance(layer, int) else tuple(layer),
-        layer_pooling=None if isinstance(layer, int) else layer_pooling,
-        **others,
-    )
-
-
-def _result(
-    vectors: NDArray[np.float32],
-    conditions: Conditions,
-    *,
-    one: bool,
-    truncate_dim: int | None,
-    normalize_embeddings: bool,
-    convert_to_tensor: bool,
-) -> "NDArray[np.float32] | torch.Tensor":
-    """From vectors (n, *request.shape, d) of such a request to what a user gets."""
-    vectors = vectors[:, :, 0, 0, 0]
-    if truncate_dim is not None:
-        if not 1 <= truncate_dim <= vectors.shape[-1]:
-            raise ValueError(
-                f"truncate_dim is {truncate_dim}; this model's vectors have {vectors.shape[-1]} dimensions"
-            )
-        vectors = vectors[..., :truncate_dim]
-    if normalize_embeddings:
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-    if conditions is None or isinstance(conditions, str):
-        vectors = vectors[:, 0]
-    if one:
-        vectors = vectors[0]
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if convert_to_tensor:
-        import torch
-
-        return torch.from_numpy(vectors)
-    return vectors
-
-
-def is_one_image(images: Any) -> bool:
-    """Whether this is one image rather than a sequence of them. A 4-D array or tensor is a sequence."""
-    if isinstance(images, str | bytes | Path | Image.Image):
-        return True
-    if hasattr(images, "ndim"):
-        return bool(images.ndim <= 3)
-    return hasattr(images, "__fspath__")

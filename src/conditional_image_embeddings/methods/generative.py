@@ -161,6 +161,9 @@ class Generative(Embedder):
         own = {name: setting.extra[name] for name in names if name in setting.extra}
         return {**DIOR.options_from(setting), **own}
 
+    def _for_words(self) -> dict[str, Any]:
+        return {}  # answers come with every vector
+
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a condition and prompt type."""
         self._check(request)

@@ -64,10 +64,12 @@ class InDiReCT(Projected):
 
     def matrix(self, condition: str) -> Vectors:
         """The condition's map, (components, d)."""
-        if condition not in self._matrices:
-            texts = self.embedded_texts(condition)
-            (self._matrices[condition],) = fit([texts], components=self.components, solver=self.solver, seed=self.seed)
-        return self._matrices[condition]
+        with self.lock:
+            if condition not in self._matrices:
+                (self._matrices[condition],) = fit(
+                    [self.embedded_texts(condition)], components=self.components, solver=self.solver, seed=self.seed
+                )
+            return self._matrices[condition]
 
     @property
     def choices(self) -> dict[str, Any]:

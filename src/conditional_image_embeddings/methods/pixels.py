@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import OptionError
 from .embedder import Embedder, checked_reading
 from .request import Embedded, Request
 from .settings import Setting
@@ -23,7 +24,7 @@ class Pixels(Embedder):
 
     def __init__(self, *, size: int = 12, image_max_size: int = 700, image_reading: str = "upright") -> None:
         if size < 1:
-            raise ValueError(f"size is {size}; at least 1 cell is needed")
+            raise OptionError(f"size is {size}; at least 1 cell is needed")
         self.size = size
         self.model = f"pixels-{size}"
         self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)

@@ -110,6 +110,9 @@ class Projected(Embedder):
         names = map(self._named, request.conditions)
         return {f"matrix of {name}": self.matrix(name) for name in names}
 
+    def _learned(self) -> dict[str, Any]:
+        return {"_matrices": self._matrices}
+
     def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:
         """Take these maps."""
         for name in setting.extra.get("together") or [self._named(setting.condition)]:

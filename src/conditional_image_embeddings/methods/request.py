@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OptionError
+from ..inputs.arguments import checked_count, checked_indices
 from ..inputs.conditions import checked_conditions, prompt
 
 EMBEDDING_SOURCES = ("input_last", "first_output", "mean_output")
@@ -52,30 +54,37 @@ class Request:
     min_probability: float = 0.01
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "conditions", checked_conditions(self.conditions))
+        checked: dict[str, Any] = {
+            "conditions": checked_conditions(self.conditions),
+            "tokens": checked_indices("token", self.tokens),
+            "layers": checked_indices("layer", self.layers),
+            "max_new_tokens": checked_count("max_new_tokens", self.max_new_tokens),
+            "top_words": checked_count("top_words", self.top_words, least=0),
+            "seed": checked_count("seed", self.seed, least=0),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         if self.together and len(set(self.conditions)) < 2:
-            raise ValueError("together takes two conditions or more")
+            raise OptionError("together takes two conditions or more")
         for prompt_type in self.prompt_types:
+            if not isinstance(prompt_type, str):
+                raise OptionError(f"a prompt type is a name such as 'describe', not {type(prompt_type).__name__}")
             prompt(None, prompt_type)  # an unknown one is refused before any image is read
-        if not (self.prompt_types and self.tokens and self.layers):
-            raise ValueError("at least one prompt type, one token and one layer are needed")
+        if not self.prompt_types:
+            raise OptionError("at least one prompt type is needed")
         if self.layer_pooling not in {None, *LAYER_POOLINGS}:
-            raise ValueError(f"unknown layer_pooling {self.layer_pooling!r}; known: {', '.join(LAYER_POOLINGS)}")
+            raise OptionError(f"unknown layer_pooling {self.layer_pooling!r}; known: {', '.join(LAYER_POOLINGS)}")
         if self.embedding_source not in EMBEDDING_SOURCES:
-            raise ValueError(
+            raise OptionError(
                 f"unknown embedding_source {self.embedding_source!r}; known: {', '.join(EMBEDDING_SOURCES)}"
             )
         if self.embedding_source != "input_last" and self.tokens != (-1,):
-            raise ValueError(f"{self.embedding_source} is of the generated tokens: leave token at its default")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {self.max_new_tokens}; at least 1 token must be generated")
+            raise OptionError(f"{self.embedding_source} is of the generated tokens: leave token at its default")
         if self.do_sample and not 0 < self.temperature < math.inf:
-            raise ValueError(
+            raise OptionError(
                 f"do_sample draws an answer at a temperature above 0, and temperature is {self.temperature}: give one, "
                 "such as 0.7, or leave do_sample out"
             )
-        if self.top_words < 0:
-            raise ValueError(f"top_words is {self.top_words}; it cannot be less than 0")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -177,11 +177,6 @@ class Setting:
         return setting
 
 
-def versions() -> dict[str, str]:
-    """What computes vectors here, by distribution: information beside a setting, no part of it."""
-    return {name: metadata.version(name) for name in (PACKAGE, "transformers", "torch", "pillow")}
-
-
 _REPAIR = "the table is damaged; remove it, and embed again"
 
 

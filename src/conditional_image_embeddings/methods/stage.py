@@ -8,6 +8,7 @@ is beyond use after an error, as CUDA is, however well it began.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from traceback import walk_tb
 from typing import Any, NamedTuple, Protocol
 
@@ -25,9 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 class Stage(Protocol):
-    """What `stream` drives."""
+    """What `stream` drives.
+
+    Attributes:
+        budget: What a batch may cost.
+        lock: Held while a batch goes through the model: several threads may share it. Never while a result is yielded.
+    """
 
     budget: int
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]: ...
 
     def prepare(self, image: Any, request: Any) -> Any: ...
 
@@ -39,11 +48,12 @@ class Stage(Protocol):
 
 
 class Item(NamedTuple):
-    """A prepared image; `name` is what messages call it."""
+    """A prepared image; `name` is what messages call it, `group` counts the groups that came before its first."""
 
     key: Any
     name: str
     prepared: Any
+    group: int = 0
 
 
 class _RefusedError(ImageError):
@@ -137,10 +147,10 @@ class Guarded:
         results, full = None, False
         if cost <= stage.budget:  # else formed before another did not fit
             try:
-                results = stage.forward_batch([item.prepared for item in batch], self._request)
+                results = self._forward([item.prepared for item in batch])
             except torch.OutOfMemoryError:
                 full = True
-                stage.budget = max(1, cost // 2)
+                stage.budget = min(stage.budget, max(1, cost // 2))
                 logger.info("out of memory with %d images; batches now cost at most %d", len(batch), stage.budget)
             except Exception as error:
                 if not _is_refusal(error):
@@ -182,19 +192,23 @@ class Guarded:
             torch.cuda.empty_cache()
         return ImageError(f"{item.name} {failure}")
 
+    def _forward(self, prepared: Sequence[Any]) -> Sequence[Any]:
+        with self._stage.lock:
+            return self._stage.forward_batch(prepared, self._request)
+
     def _tried(self, prepared: Any) -> Any:
         """One image's result. If it fails it is tried beside itself: some models lose an axis of length 1."""
         import torch
 
         try:
-            return self._stage.forward_batch([prepared], self._request)[0]
+            return self._forward([prepared])[0]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             if not _is_refusal(error):
                 raise
             try:
-                return self._stage.forward_batch([prepared, prepared], self._request)[0]
+                return self._forward([prepared, prepared])[0]
             except Exception:  # noqa: BLE001 - the first one says more
                 raise error from error.__cause__
 

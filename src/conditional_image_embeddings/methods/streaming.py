@@ -22,6 +22,7 @@ from .stage import Guarded, Item, Stage
 Key = TypeVar("Key", bound=Hashable)
 
 MAX_GROUP = 256  # images sorted by cost at a time: enough to find like sizes, small enough to hold
+MAX_WAIT = 4  # groups that an image waits for others of its size: no longer, so that results can be put in order
 GROUP_BUDGETS = 4  # ... and at most so many batches' worth of them, so that large images do not fill the memory
 
 
@@ -36,7 +37,9 @@ def stream(
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Iterator[tuple[Key, Any]]:
-    """Yield `(key, result)` for each image, or `(key, error)` for one that cannot be embedded; not in the order given.
+    """Yield `(key, result)` for each image, or `(key, error)` for one that cannot be embedded; not quite in order.
+
+    An image is overtaken by those of few groups (`MAX_WAIT`) at most.
 
     Args:
         stage: The embedder: it prepares one image, and embeds a batch of them.
@@ -45,8 +48,8 @@ def stream(
         read: From a key and such an input to an image; runs in a worker together with `stage.prepare`.
         ordinary: A picture as `read` gives them, that every model takes: tried when another fails.
         name: What messages call an image, from its key and the input.
-        batch_size: At most so many images a batch; None leaves it to `stage.budget` alone.
-        workers: Threads that read and prepare; None for one a core, at most 8.
+        batch_size: At most so many images per batch; None leaves it to `stage.budget` alone.
+        workers: Threads that read and prepare; None for one per core, at most 8.
 
     Raises:
         ModelError: an image failed, and it is not the image's fault (see `stage`).
@@ -57,6 +60,7 @@ def stream(
     room = 2 * workers
     group: list[Item] = []
     budgets = 1  # the first group is one batch, the next two: the model should not wait
+    groups = 0
     guarded = Guarded(stage, request, ordinary)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare", initializer=_single_threaded) as pool:
@@ -85,18 +89,31 @@ def stream(
                         guarded.check(error)
                         yield key, error
                         continue
-                    group.append(item)
+                    group.append(item._replace(group=groups))
                     cost += stage.cost(item.prepared)
                 room = max(room, min(MAX_GROUP, len(group) + workers))
                 budgets = min(2 * budgets, GROUP_BUDGETS)
                 batches = _batches(stage, group, batch_size)
-                group = batches.pop() if ahead and len(batches) > 1 else []  # the rest waits for others of its size
+                groups += 1
+                waits = ahead and len(batches) > 1 and groups - min(item.group for item in batches[-1]) < MAX_WAIT
+                group = batches.pop() if waits else []  # the rest waits for others of its size
                 for batch in batches:
                     top_up()
                     yield from guarded.forward_batch(batch)
         finally:
             for _, future in ahead:
                 future.cancel()
+
+
+def in_order(outcomes: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+    """What `stream` gives of images whose keys are 0, 1, 2, ..., in that order; as many are held as are overtaken."""
+    overtaken: dict[int, Any] = {}
+    following = 0
+    for key, outcome in outcomes:
+        overtaken[key] = outcome
+        while following in overtaken:
+            yield overtaken.pop(following)
+            following += 1
 
 
 def _single_threaded() -> None:

@@ -7,14 +7,16 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ModelError
-from ..models.finding import fingerprint, hub_commit
+from ..errors import ModelError, require
+from ..models.finding import hub_commit
+from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
@@ -42,6 +44,7 @@ class TextEncoder:
     def __init__(
         self, name: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None, **options: Any
     ) -> None:
+        require("minilm" if name == PACKAGED else "generative", f"text encoder {name!r}")
         from sentence_transformers import SentenceTransformer
 
         self.name, self.dtype = name, dtype
@@ -54,18 +57,20 @@ class TextEncoder:
                 **options,
             )
         self._model = model.eval()
+        self._lock = Lock()
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, d) of texts, float32."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known.clear()
-            new = list(dict.fromkeys(texts))
-        if new:
-            vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
-            self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
-        return np.stack([self._known[text] for text in texts])
+        """Vectors (n, d) of texts, float32; one thread at a time."""
+        with self._lock:
+            new = [text for text in dict.fromkeys(texts) if text not in self._known]
+            if len(self._known) + len(new) > REMEMBERED:
+                self._known.clear()
+                new = list(dict.fromkeys(texts))
+            if new:
+                vectors = self._model.encode(new, show_progress_bar=False, convert_to_numpy=True)
+                self._known |= zip(new, np.asarray(vectors, np.float32), strict=True)
+            return np.stack([self._known[text] for text in texts])
 
 
 def is_installed() -> bool:

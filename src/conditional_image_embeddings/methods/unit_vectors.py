@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ConditionError
+from ..errors import ConditionError, OptionError
+from ..vectors import unit as scaled_to_unit
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
 
@@ -16,11 +17,10 @@ def unit(vectors: ArrayLike, *, ndim: int = 2, name: str = "vectors") -> NDArray
     """
     values = np.asarray(vectors, dtype=np.float64)
     if values.ndim != ndim or values.shape[-1] == 0:
-        raise ValueError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
+        raise OptionError(f"expected {name} of shape {'(n, d)' if ndim == 2 else '(d,)'}, not {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(f"the {name} hold NaN or infinity")
-    length = np.linalg.norm(values, axis=-1, keepdims=True)
-    return np.asarray(values / np.maximum(length, 1e-30), dtype=np.float64)
+        raise OptionError(f"the {name} hold NaN or infinity")
+    return scaled_to_unit(values, np.float64)
 
 
 def unit_texts(texts: ArrayLike) -> NDArray[np.float64]:
@@ -59,14 +59,14 @@ def mean_direction(vectors: ArrayLike) -> NDArray[np.float64]:
     """
     mean = unit(vectors).mean(axis=0)
     if np.linalg.norm(mean) < 1e-6:
-        raise ValueError("the vectors cancel out: they have no mean direction")
+        raise OptionError("the vectors cancel out: they have no mean direction")
     return unit(mean, ndim=1)
 
 
 def checked_components(components: int) -> int:
     """The number of components asked for, at least 1."""
     if components < 1:
-        raise ValueError(f"components is {components}; at least 1 is needed")
+        raise OptionError(f"components is {components}; at least 1 is needed")
     return components
 
 

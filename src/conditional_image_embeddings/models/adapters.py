@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExtraError, ModelError
 from .finding import ADAPTER_CONFIG, Location, local_directory
+from .limits import check_adapter
+from .weights import INDEX
+from .weights import WEIGHTS as WHOLE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = "adapter_model.safetensors"
 PICKLED = "adapter_model.bin"
-BASE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+BASE_WEIGHTS = (WHOLE, INDEX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,7 @@ class Adapter:
         from peft import PeftConfig, PeftModel
 
         directory = self._directory()
+        check_adapter(self.location.name, self.location.json(ADAPTER_CONFIG) or {}, Path(directory) / WEIGHTS)
         config = PeftConfig.from_pretrained(directory)
         kind = getattr(config.peft_type, "value", config.peft_type)
         if config.is_prompt_learning or config.is_adaption_prompt:

@@ -1,22 +1,26 @@
 """A model on disk or on the hub: how it is loaded, with all that it consists of.
 
-Every method loads through here, so a hub id, a local directory and the models in the box behave alike, weights come
+Every method loads through here, so a hub id, a local directory and the bundled models behave alike, weights come
 from safetensors only, and whatever goes wrong inside transformers or the hub's client reaches the user as one line.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .adapters import Adapter
 from .finding import Location
+from .fingerprint import fingerprint
 from .json_values import json_value
+from .limits import check_size
 from .processors import is_complete, load_processor, warn_without_template
 from .reasons import quiet, single_line_errors
-from .verification import check_shards, check_weights, read_config
+from .verification import check_weights, read_config
+from .weights import find_weights
 
 if TYPE_CHECKING:
     import torch
@@ -114,6 +118,22 @@ class Checkpoint:
             processor_kwargs=dict(processor_kwargs or {}),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is found again, and must be the same there. A token stays here: it is a secret."""
+        named = self.files if self.adapter is None else self.adapter.location
+        options = {
+            "device": str(self.device),
+            "dtype": str(self.dtype),
+            "revision": named.commit,
+            "trust_remote_code": named.options["trust_remote_code"],
+            "local_files_only": named.options.get("local_files_only", False),
+            "cache_folder": named.options.get("cache_dir"),
+            "random_weights": self.random_weights,
+            "model_kwargs": dict(self.model_kwargs),
+            "processor_kwargs": dict(self.processor_kwargs),
+        }
+        return _found_again, (named.name, options, self.revision, self.name)
+
     @property
     def location(self) -> str:
         """What transformers' `from_pretrained` gets: a hub id or a directory."""
@@ -127,9 +147,13 @@ class Checkpoint:
     @property
     def revision(self) -> str | None:
         """The hub's commit, or a fingerprint of the local files that is the same for copies of them; of an adapter,
-        both that of the base model and its own.
+        both that of the base model and its own. What a `subfolder` holds has one too.
         """
-        return self.files.revision if self.adapter is None else self.adapter.revision
+        parts = [self.files.revision if self.adapter is None else self.adapter.revision]
+        folders = {str(kwargs.get("subfolder") or "") for kwargs in (self.model_kwargs, self.processor_kwargs)}
+        if self.files.directory is not None:
+            parts += [fingerprint(self.files.directory / each) for each in sorted(folders - {""})]
+        return "+".join(part for part in parts if part is not None) or None
 
     @property
     def setting_extra(self) -> dict[str, Any]:
@@ -191,7 +215,9 @@ class Checkpoint:
         if self.adapter is not None and self.adapter.base is self.adapter.location:
             # transformers would load the adapter too, and leave it unmerged.
             kwargs = {**kwargs, "adapter_kwargs": {"subfolder": "none"}}
-        check_shards(self.name, self.files, kwargs)
+        weights = find_weights(self.name, self.files, self.config, kwargs)
+        if weights:
+            check_size(self.name, self._builder(auto_class), self.config, weights)
         model, report = auto_class.from_pretrained(
             self.location,
             config=self.config,
@@ -215,13 +241,19 @@ class Checkpoint:
     def _random_model(self, auto_class: Any, kwargs: dict[str, Any]) -> Any:
         import torch
 
+        build = self._builder(auto_class)
+        check_size(self.name, build, self.config)
         # Always drawn in float32 on the CPU: the same numbers whatever the dtype and device asked for.
-        build = getattr(auto_class, "from_config", None) or auto_class._from_config  # noqa: SLF001 - a plain class's only way
-        if hasattr(auto_class, "from_config"):
-            kwargs = {**kwargs, "trust_remote_code": self.hub_options.get("trust_remote_code", False)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
             return build(self.config, dtype=torch.float32, **kwargs).to(self.device, self.dtype)
+
+    def _builder(self, auto_class: Any) -> Callable[..., Any]:
+        """What makes a model of a config, without its weights."""
+        if not hasattr(auto_class, "from_config"):
+            build: Callable[..., Any] = auto_class._from_config  # noqa: SLF001 - a plain class's only way
+            return build
+        return partial(auto_class.from_config, trust_remote_code=self.hub_options.get("trust_remote_code", False))
 
     def _large(self) -> bool:
         """Whether loading deserves a progress bar. What comes from the hub may have to be downloaded."""
@@ -235,6 +267,14 @@ def _kept(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What a setting keeps of further keywords: all but where numbers are."""
     told: dict[str, Any] = json_value({key: value for key, value in kwargs.items() if key not in PLACEMENT}, name)
     return told
+
+
+def _found_again(place: str, options: dict[str, Any], revision: str | None, name: str) -> Checkpoint:
+    """The checkpoint; `name` is what it was called where it lay before, if it was moved."""
+    found = Checkpoint.find(place, **options)
+    if found.revision != revision:
+        raise ModelError(f"model {name!r} is not the one that was sent here: it is {found.revision}, not {revision}")
+    return replace(found, name=name)
 
 
 def _device(device: "str | torch.device | None") -> "torch.device":

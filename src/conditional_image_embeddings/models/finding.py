@@ -1,19 +1,18 @@
-"""Where a model's files are (in a directory, in the box, or on the hub at one commit), and which exact files."""
+"""Where a model's files are: bundled, in a directory, or on the hub at one commit."""
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from . import builtin
+from .fingerprint import fingerprint
 from .reasons import gated, line
 
-BUILTIN = {"builtin": "lvlm", "builtin-clip": "clip"}  # the models in the box, and their folders in `builtin/`
 HUB_TIMEOUT = 10  # seconds to wait for the hub's first answer; without one, only the cache is asked from then on
-SAMPLE = 4096  # bytes read in the middle of each tensor for the fingerprint of large local weights
 ADAPTER_CONFIG = "adapter_config.json"
 
 
@@ -98,49 +97,10 @@ class Location:
         return found
 
 
-def fingerprint(directory: Path) -> str:
-    """16 hexadecimal digits that stand for a local model's files: the same for copies, another for other weights.
-
-    Small files count whole. Of a large safetensors file count its header and a piece from the middle of every tensor,
-    so that a 16 GB model takes some hundred short reads.
-    """
-    digest = hashlib.sha256()
-    kinds = {".safetensors", ".json", ".jinja", ".txt", ".model", ".py"}
-    for file in sorted(directory.iterdir()):
-        if file.suffix not in kinds or not file.is_file():
-            continue
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        if file.suffix == ".safetensors" and size > 2**24:
-            for piece in _samples(file):
-                digest.update(piece)
-        else:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _samples(path: Path) -> Iterator[bytes]:
-    """A safetensors file's header and the middle of each of its tensors."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(min(length, 2**26))
-        yield header
-        try:
-            tensors = [entry["data_offsets"] for key, entry in json.loads(header).items() if key != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return  # damaged: loading will say so
-        for begin, end in sorted(tensors):
-            file.seek(8 + length + max(begin, (begin + end - SAMPLE) // 2))
-            yield file.read(min(SAMPLE, end - begin))
-
-
 def local_directory(name: str) -> Path | None:
     """The local directory that a name means; None for a hub id."""
-    if name in BUILTIN:
-        directory = Path(__file__).parent / "builtin" / BUILTIN[name]
-        if not (directory / "config.json").is_file():
-            raise ModelError(f"the model in the box {name!r} is not installed at {directory}: install the package anew")
-        return directory
+    if name in builtin.FOLDERS:
+        return builtin.path(name)
     path = Path(name).expanduser()
     if not name.strip():
         raise ModelError("the model's name is empty: pass a hub id, a local directory, or 'builtin'")
@@ -160,7 +120,7 @@ def hub_commit(
     revision: str | None,
     options: dict[str, Any],
     local: bool,
-    remedy: str = "pass a local directory, or 'builtin' for the model in the box",
+    remedy: str = "pass a local directory, or 'builtin' for the bundled model",
 ) -> tuple[str, bool]:
     """The commit that a hub id and revision mean now, and whether the hub answered.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .finding import Location
+from .limits import check_processor
 from .reasons import quiet, single_line_errors
 
 TOKENIZER_FILES = (
@@ -46,7 +47,7 @@ def load_processor(name: str, location: Location, auto_class: Any, **kwargs: Any
     Raises:
         ModelError: a part of it is not there, or it cannot be loaded.
     """
-    with single_line_errors(name, "given its processor"), quiet(progress=False):
+    with single_line_errors(name, "its processor", verb="load"), quiet(progress=False):
         try:
             processor = auto_class.from_pretrained(location.path, **location.options, **kwargs)
         except Exception:
@@ -58,6 +59,7 @@ def load_processor(name: str, location: Location, auto_class: Any, **kwargs: Any
             _refuse_incomplete(name, location, auto_class)
         if auto_class.__name__ != "AutoTokenizer":  # a dual encoder's image processor was asked before
             _refuse_unread(name, processor, kwargs)
+            check_processor(name, processor)
         return processor
 
 

@@ -15,14 +15,20 @@ _INSTALL = re.compile(r"pip install ([^`()]+)([`)]?)")
 
 
 @contextmanager
-def single_line_errors(name: str, what: str) -> Iterator[None]:
-    """Turn whatever a loader raises (they raise nearly anything, over many lines) into one line about this model."""
+def single_line_errors(name: str, what: str, *, verb: str = "be") -> Iterator[None]:
+    """Turn whatever a loader raises (they raise nearly anything, over many lines) into one line about this model.
+
+    Args:
+        name: The model's.
+        what: What it cannot be, such as "loaded".
+        verb: Another one than "be".
+    """
     try:
         yield
     except CieError:
         raise
     except Exception as error:
-        raise ModelError(f"model {name!r} cannot be {what}: {_reason(name, error)}") from error
+        raise ModelError(f"model {name!r} cannot {verb} {what}: {_reason(name, error)}") from error
 
 
 def _reason(name: str, error: Exception) -> str:

@@ -1,20 +1,17 @@
-"""Whether a checkpoint is what it claims to be, and whole: its config, its weight files, the weights in them."""
+"""Whether a checkpoint is what it claims to be, and whole: its config, and its weights once they are loaded."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .finding import Location
+from .limits import check_counts
 from .reasons import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 AUTO_CLASS = "AutoModelForImageTextToText"  # what a model's own code must bring; no own code makes a dual encoder
-ELSEWHERE = {"subfolder", "variant", "gguf_file", "state_dict"}  # arguments by which weights lie under another name
 
 
 def read_config(name: str, files: Location) -> Any:
@@ -28,6 +25,7 @@ def read_config(name: str, files: Location) -> Any:
 
     with quiet(progress=False):
         raw, _ = PreTrainedConfig.get_config_dict(files.path, **files.options)
+        check_counts(name, raw)
         model_type = raw.get("model_type")
         code = raw.get("auto_map", {})
         if not model_type and "AutoConfig" not in code:
@@ -54,35 +52,6 @@ def _check_own_code(name: str, code: Mapping[str, Any], *, trusted: bool) -> Non
         raise ModelError(
             f"model {name!r} comes with its own code, which is not run: "
             "pass trust_remote_code=True only if you trust its author"
-        )
-
-
-def check_shards(name: str, files: Location, kwargs: Collection[str]) -> None:
-    """Refuse weights of which whole files are missing, before anything is loaded.
-
-    Raises:
-        ModelError: a file is missing here, or in the cache while the hub cannot be asked.
-    """
-    if files.asks_hub or not ELSEWHERE.isdisjoint(kwargs):
-        return
-    where = "in its directory" if files.directory is not None else "in the cache, and the hub was not asked"
-    if files.file(WEIGHTS) is not None:
-        return
-    index = files.json(INDEX)
-    if index is None:
-        if any(map(files.file, PICKLED)):
-            raise ModelError(
-                f"model {name!r} has no weights in safetensors (pickled weights are not loaded): "
-                "save it anew with save_pretrained"
-            )
-        if files.directory is None or not any(files.directory.rglob("*.safetensors")):
-            raise ModelError(f"model {name!r} has no weights {where} (no {WEIGHTS}, no {INDEX}): fetch it whole")
-        return
-    shards = sorted(set(index.get("weight_map", {}).values()))
-    if absent := [shard for shard in shards if files.file(shard) is None]:
-        raise ModelError(
-            f"model {name!r} lacks {len(absent)} of its {len(shards)} weight files {where} ({absent[0]} first): "
-            "fetch it whole"
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import datasets
 from ..datasets.synthetic_cars import make
+from ..errors import require
 from . import pages as report
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         with conditions under each on its own aspect; those without, and the bundled model with random weights, on every
         aspect.
     """
+    require("eval", "the demo's scores")
     from ..collection.embedding_job import run_job
     from ..collection.store import Store
     from ..evaluation import evaluate_settings

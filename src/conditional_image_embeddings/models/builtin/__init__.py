@@ -1,13 +1,21 @@
-"""The models in the box, as any directory that `from_pretrained` loads; see the card (README.md) in each."""
+"""The bundled models, as any directory that `from_pretrained` loads; see the card (README.md) in each."""
 
-from importlib.resources import files
 from pathlib import Path
 
-_FOLDERS = {"builtin": "lvlm", "builtin-clip": "clip"}
+from ...errors import ModelError
+
+FOLDERS = {"builtin": "lvlm", "builtin-clip": "clip"}
 
 
 def path(name: str) -> Path:
-    """The directory of "builtin" or "builtin-clip"."""
-    if name not in _FOLDERS:
-        raise ValueError(f"no model in the box is called {name!r}: it is one of {', '.join(_FOLDERS)}")
-    return Path(str(files(__package__) / _FOLDERS[name]))
+    """The directory of "builtin" or "builtin-clip".
+
+    Raises:
+        ModelError: there is no bundled model of that name, or it was not installed.
+    """
+    if name not in FOLDERS:
+        raise ModelError(f"no bundled model is called {name!r}: it is one of {', '.join(FOLDERS)}")
+    directory = Path(__file__).parent / FOLDERS[name]
+    if not (directory / "config.json").is_file():
+        raise ModelError(f"the bundled model {name!r} is not installed at {directory}: install the package anew")
+    return directory

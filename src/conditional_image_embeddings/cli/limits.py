@@ -1,0 +1,31 @@
+"""The numbers that commands take: finite, and no larger than makes sense, so that a slip of the hand is wrong usage."""
+
+import math
+from typing import Any
+
+import click
+
+
+class Real(click.FloatRange):
+    """A real number; NaN and infinity, which compare as they like with any bound, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+ATTEMPTS = click.IntRange(1, 1000)
+BATCH = click.IntRange(1, 65_536)
+DIMENSIONS = click.IntRange(1, 1_000_000)
+LAYER = click.IntRange(-10_000, 10_000)
+NEW_TOKENS = click.IntRange(1, 32_768)
+SAMPLES = click.IntRange(1, 1_000_000)
+SECONDS = Real(0.1, 86_400.0)
+SHOWN = click.IntRange(0, 1_000_000_000)
+SIDE = click.IntRange(1, 65_536)
+TEMPERATURE = Real(0.0, 100.0)
+TOKEN = click.IntRange(-1_000_000, 1_000_000)
+WORDS = click.IntRange(0, 100)
+WORKERS = click.IntRange(1, 1024)

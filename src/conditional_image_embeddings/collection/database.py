@@ -1,0 +1,199 @@
+"""A LanceDB database: its tables by name, one line for whatever goes wrong with them, and the lock of those who write.
+
+Writers exclude each other, readers are free. A writer whose folder was deleted or replaced under it notices before it
+writes: its lock went with the folder, and another job may hold the new one.
+"""
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from ..errors import CieError, StoreError
+from .tables import misfit
+
+LOCK = ".cie-embed.lock"
+MANY_FRAGMENTS = 20  # a table in more pieces than this is compacted at a job's end
+GRACE = timedelta(minutes=10)  # a reader may take so long; versions older than that are removed by a compaction
+AGAIN = {  # what repairs a damaged table, once it was removed
+    "images": "the next job writes it anew, and embeds its images anew",
+    "failures": "the next job writes it anew",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class ReadOnlyError(StoreError):
+    """A database that can be read, but not written."""
+
+
+class Database:
+    """A LanceDB directory, or any URI that LanceDB takes (`s3://...`).
+
+    Args:
+        uri: The directory or URI.
+        create: Make the directory where there is none; otherwise that is an error.
+
+    Raises:
+        StoreError: the path is a file, is missing, or cannot be opened.
+    """
+
+    def __init__(self, uri: str | Path, *, create: bool = True) -> None:
+        self.directory = None if "://" in str(uri) else Path(uri).expanduser()
+        self.uri = str(self.directory or uri)
+        self._held: os.stat_result | None = None
+        if self.directory is not None:
+            if self.directory.exists() and not self.directory.is_dir():
+                raise StoreError(f"{self.uri} is a file, not a database: choose a directory with -e")
+            if not create and not self.directory.exists():
+                raise StoreError(f"there is no database at {self.uri}: make one with `cie embed ... -e {self.uri}`")
+        with self._explained("opened"):
+            # Interval 0: a table that stays open sees what a job adds, and never a version that was cleaned up.
+            self._db = lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
+
+    @contextmanager
+    def writing(self, *, required: bool = True) -> "Iterator[ReadOnlyError | None]":
+        """Hold the database for writing; readers are free. A killed process lets go of it by itself.
+
+        A remote database cannot be held. Two jobs that write the same setting there at once do work twice, and store
+        each image once.
+
+        Args:
+            required: Whether a database that cannot be written is an error here. If not, the error is what the block
+                gets: there may be nothing to write.
+
+        Raises:
+            ReadOnlyError: the directory cannot be written.
+            StoreError: another process is writing.
+        """
+        if self.directory is None:
+            yield None
+            return
+        place = self.directory / LOCK
+        lock = FileLock(place, blocking=False)
+        blocked = None
+        try:
+            with self._explained("written"):
+                lock.acquire()
+                self._held = place.stat()
+        except Timeout as error:
+            raise StoreError(
+                f"another job is writing to {self.uri}: wait until it is done, or choose another database with -e"
+            ) from error
+        except ReadOnlyError as error:
+            if required:
+                raise
+            blocked = error
+        try:
+            yield blocked
+        finally:
+            self._held = None
+            with suppress(OSError):
+                lock.release()
+
+    def _check_held(self) -> None:
+        """Whether what is held is what lies there."""
+        if self._held is None or self.directory is None:
+            return
+        try:
+            if os.path.samestat(self._held, (self.directory / LOCK).stat()):
+                return
+        except OSError:
+            pass
+        raise StoreError(
+            f"{self.uri} was deleted or replaced while this job was writing to it: nothing more is written; "
+            "run the same command again"
+        )
+
+    def _names(self) -> list[str]:
+        names: list[str] = []
+        token = None
+        with self._explained("read"):
+            while True:
+                page = self._db.list_tables(page_token=token)
+                names += page.tables
+                token = page.page_token
+                if not token:
+                    return names
+
+    def _open(self, name: str, schema: pa.Schema | None = None) -> Any:
+        """The table, or None where there is none (or only the folder of one that was killed at its birth).
+
+        Raises:
+            StoreError: it cannot be read, or has not the columns of `schema`.
+        """
+        with self._explained("read", name):
+            try:
+                table = self._db.open_table(name)
+            except ValueError as error:
+                if "was not found" in str(error):
+                    return None
+                raise
+            if schema is not None and (reason := misfit(table.schema, schema)) is not None:
+                raise self._damaged(name, reason)
+            return table
+
+    def _open_or_create(self, name: str, schema: pa.Schema) -> Any:
+        table = self._open(name, schema)
+        if table is None:
+            try:
+                return self._db.create_table(name, schema=schema)
+            except ValueError:  # another process just made it
+                table = self._open(name, schema)
+                if table is None:
+                    raise
+        return table
+
+    def _compact(self, table: Any) -> None:
+        """Merge the many small pieces that a long job leaves."""
+        with self._explained("compacted", table.name):
+            if table.stats()["fragment_stats"]["num_fragments"] > MANY_FRAGMENTS:
+                self._check_held()
+                table.optimize(cleanup_older_than=GRACE)
+
+    @contextmanager
+    def _written(self, table: str) -> Iterator[None]:
+        """Around each commit."""
+        self._check_held()
+        with self._explained("written", table):
+            yield
+
+    @contextmanager
+    def _explained(self, verb: str, table: str | None = None) -> Iterator[None]:
+        """Turn what LanceDB, Arrow and the system raise into one line that names the database and the table."""
+        try:
+            yield
+        except (CieError, Timeout):
+            raise
+        except (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException) as error:
+            what = self.uri if table is None else f"table {table} of {self.uri}"
+            text = re.sub(r",? ?(\S*/)?\S+\.rs:\d+(:\d+)?", "", " ".join(str(error).split())) or type(error).__name__
+            code = error.errno if isinstance(error, OSError) else None
+            if "No space left" in text or "os error 28" in text:
+                reason = "the disk is full; what was committed stays: free some space and run the same command again"
+            elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(r"os error (1|13|30)\b", text):
+                reason = os.strerror(code).lower() if code else text[:300]
+                if verb == "written":
+                    reason += ": choose another database with -e, or make this one writable"
+                    raise ReadOnlyError(f"{what} cannot be {verb}: {reason}") from error
+            else:
+                reason = text if len(text) <= 300 else f"{text[:300]}..."
+                if table is not None:
+                    reason += f"; if it is damaged, {self._remedy(table)}"
+            raise StoreError(f"{what} cannot be {verb}: {reason}") from error
+
+    def _damaged(self, table: str, reason: str) -> StoreError:
+        return StoreError(f"table {table} of {self.uri} is damaged: {reason}; {self._remedy(table)}")
+
+    def _remedy(self, table: str) -> str:
+        again = AGAIN.get(table, "run the command that made it again")
+        return f"remove {self.uri.rstrip('/')}/{table}.lance: {again}"

@@ -1,0 +1,156 @@
+"""What the tables hold: their schemas, and rows from Python's values to Arrow's.
+
+`image_id` is the key of every table: an unenforced primary key in Lance's words, by which two merges that insert the
+same key at once conflict, and the later one is tried again. So no image has two rows, with or without a lock.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+SCAN_ROWS = 4096
+IDS_A_FILTER = 500
+KEY = {b"lance-schema:unenforced-primary-key": b"true"}
+
+Words = Sequence[tuple[str, float]]
+
+WORDS = pa.list_(pa.struct([("word", pa.string()), ("probability", pa.float32())]))
+IMAGES = pa.schema(
+    [
+        pa.field("dataset", pa.string(), nullable=False, metadata=KEY),
+        # "" for a benchmark: SQL never finds NULL equal to NULL
+        pa.field("source", pa.string(), nullable=False, metadata=KEY),
+        pa.field("image_id", pa.string(), nullable=False, metadata=KEY),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("content_hash", pa.string()),
+        pa.field("path", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("modified", pa.int64()),
+        pa.field("thumbnail", pa.binary()),
+    ]
+)
+MOVED = pa.schema([IMAGES.field(name) for name in ("dataset", "source", "image_id", "path", "size", "modified")])
+FAILURES = pa.schema([*(IMAGES.field(name) for name in ("dataset", "source", "image_id")), ("reason", pa.string())])
+FITTED = pa.schema(
+    [
+        pa.field("digest", pa.string(), nullable=False, metadata=KEY),
+        pa.field("name", pa.string(), nullable=False, metadata=KEY),
+        ("dtype", pa.string()),
+        ("shape", pa.list_(pa.int64())),
+        ("values", pa.large_binary()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """Where an image was found: its file, the file's size in bytes, its modification time in nanoseconds."""
+
+    path: str | None = None
+    size: int | None = None
+    modified: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """What the table `images` keeps of an image: upright size in pixels, SHA-256 of the encoded bytes, thumbnail."""
+
+    image_id: str
+    width: int
+    height: int
+    content_hash: str
+    place: FileStat
+    thumbnail: bytes
+
+
+def vector_schema(dimensions: int, metadata: Mapping[bytes, bytes]) -> pa.Schema:
+    """Of a setting's table."""
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False, metadata=KEY),
+            pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
+            pa.field("words", WORDS),
+        ],
+        metadata=metadata,
+    )
+
+
+def vector_rows(
+    schema: pa.Schema, image_ids: Sequence[str], vectors: NDArray[np.float32], words: Sequence[Words | None] | None
+) -> pa.RecordBatch:
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+    columns = [
+        pa.array(image_ids, pa.string()),
+        pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        words_column(words or [None] * len(vectors)),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def words_column(words: Sequence[Words | None]) -> pa.Array:
+    told = [None if each is None else [{"word": word, "probability": p} for word, p in each] for each in words]
+    return pa.array(told, WORDS)
+
+
+def array_row(digest: str, name: str, array: NDArray[Any]) -> dict[str, Any]:
+    little = array.astype(array.dtype.newbyteorder("<"))
+    return {
+        "digest": digest, "name": name, "dtype": little.dtype.str, "shape": array.shape, "values": little.tobytes(),
+    }  # fmt: skip
+
+
+def row_array(row: Mapping[str, Any]) -> NDArray[Any]:
+    """What `array_row` was given. `frombuffer` makes no objects of the bytes, whatever the type says."""
+    return np.frombuffer(row["values"], np.dtype(row["dtype"])).reshape(row["shape"]).copy()
+
+
+def scan(table: Any, columns: list[str], where: str | None = None) -> Any:
+    """The rows in batches of bounded size."""
+    query = table.search().select(columns)
+    return (query if where is None else query.where(where)).to_batches(SCAN_ROWS)
+
+
+def owned(dataset: str, source: str | None, rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of images of one dataset or source."""
+    return pa.Table.from_pylist([{"dataset": dataset, "source": source or "", **row} for row in rows], schema=schema)
+
+
+def owned_by(dataset: str, source: str | None) -> str:
+    """The same as a filter."""
+    return f"dataset = {quoted(dataset)} AND source = {quoted(source or '')}"
+
+
+def quoted(text: str) -> str:
+    """A SQL string; the quote is the only character that DataFusion's standard dialect wants doubled."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def filters(where: str, image_ids: Sequence[str]) -> Iterator[str]:
+    """Filters for these images, each of bounded length."""
+    for start in range(0, len(image_ids), IDS_A_FILTER):
+        yield f"({where}) AND image_id IN ({', '.join(map(quoted, image_ids[start : start + IDS_A_FILTER]))})"
+
+
+def misfit(schema: pa.Schema, expected: pa.Schema) -> str | None:
+    """What a stored table lacks of the columns that it should have; further ones are its owner's business."""
+    for field in expected:
+        if field.name not in schema.names:
+            return f"it has no column `{field.name}`"
+        stored, wanted = schema.field(field.name).type, field.type
+        if pa.types.is_fixed_size_list(wanted) and wanted.list_size == 1:  # any number of dimensions
+            if not pa.types.is_fixed_size_list(stored) or stored.value_type != pa.float32():
+                return f"its column `{field.name}` holds {_plain(stored)}, not a fixed number of float32"
+        elif _plain(stored) != _plain(wanted):
+            return f"its column `{field.name}` holds {_plain(stored)}, not {_plain(wanted)}"
+    return None
+
+
+def _plain(kind: pa.DataType) -> str:
+    """A type's name, whatever its parts are called or whether they may be null; large ones hold the same."""
+    return re.sub(r"large_| not null", "", re.sub(r"(<)(item|element): ", r"\1", str(kind)))

@@ -1,0 +1,140 @@
+"""Who may write, and what becomes of two who do: each image has one row, with a lock or without."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import color_embedder
+import lancedb
+import pytest
+from click.testing import CliRunner
+from color_embedder import ColorEmbedder, draw
+from filelock import FileLock
+from PIL import Image
+
+from conditional_image_embeddings.cli import main
+from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
+from conditional_image_embeddings.collection.refinement import refine
+from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.errors import StoreError
+from conditional_image_embeddings.inputs.sources import find
+from conditional_image_embeddings.methods.request import Request
+
+COLOR = Request(conditions=("color",))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return draw(tmp_path / "images", 12)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "db")
+
+
+def run(store: Store, folder: Path, request: Request = COLOR, embedder: ColorEmbedder | None = None) -> JobReport:
+    return run_job(store, find([folder])[0], embedder or ColorEmbedder(), request)
+
+
+def counts(report: JobReport) -> list[tuple[int, int, int]]:
+    return [(each.embedded, each.already_there, each.failed) for each in report.settings]
+
+
+@pytest.mark.parametrize("what", ["deleted", "deleted and started anew", "replaced", "lock deleted"])
+def test_a_database_deleted_under_a_job_is_left_alone(what: str, store: Store, folder: Path, tmp_path: Path) -> None:
+    class Late(ColorEmbedder):
+        def forward_batch(self, batch: Any, request: Request) -> Any:
+            if not self.images:
+                if what == "lock deleted":
+                    (Path(store.uri) / ".cie-embed.lock").unlink()
+                else:
+                    shutil.rmtree(store.uri)
+                if what == "deleted and started anew":
+                    assert counts(run(Store(store.uri), folder)) == [(12, 0, 0)]
+                if what == "replaced":
+                    run(Store(tmp_path / "other"), folder)
+                    (tmp_path / "other").rename(store.uri)
+            return super().forward_batch(batch, request)
+
+    with pytest.raises(StoreError, match="was deleted or replaced while this job was writing to it") as caught:
+        run(store, folder, embedder=Late())
+    assert "\n" not in str(caught.value)
+    if what == "deleted":
+        assert not Path(store.uri).exists()
+        return
+    again = Store(store.uri)
+    (report,) = run(again, folder).settings
+    assert (report.embedded, report.already_there) == ((12, 0) if what == "lock deleted" else (0, 12))
+    ids, _ = again.read(report.setting)
+    assert len(ids) == len(set(ids)) == 12
+
+
+def test_two_jobs_without_a_lock_store_each_image_once(tmp_path: Path) -> None:
+    """As on an object store: the same settings from several processes at once, committed in many small pieces."""
+    folder, uri = draw(tmp_path / "images", 100), (tmp_path / "db").as_uri()
+    command = [sys.executable, color_embedder.__file__, str(folder), uri, "never", "0", "2"]
+    jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for job in jobs:
+        out, err = job.communicate(timeout=300)
+        assert job.returncode == 0, out + err
+    store = Store(uri)
+    assert len(store.settings()) == 4
+    for setting in store.settings():
+        ids, _ = store.read(setting)
+        assert len(ids) == len(set(ids)) == 100
+        assert None not in store.words(setting).values()
+    images = lancedb.connect(uri).open_table("images")
+    assert images.count_rows() == 100
+    assert counts(run(store, folder, Request(conditions=("color", "shape"), layers=(1, -1)))) == [(0, 100, 0)] * 4
+
+
+def read_only(monkeypatch: pytest.MonkeyPatch, code: int = errno.EROFS) -> None:
+    """Root may write anywhere: what a read-only place answers to the lock is put in its mouth."""
+
+    def acquire(self: FileLock, *_: Any, **__: Any) -> Any:
+        raise OSError(code, os.strerror(code), self.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_finished_job_on_a_read_only_database(
+    code: int, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(store, folder)
+    os.utime(folder / "00004.png", ns=(1, 1))  # another time, the same content
+    before = sorted(Path(store.uri).rglob("*"))
+    with monkeypatch.context() as here:
+        read_only(here, code)
+        assert counts(run(Store(store.uri), folder)) == [(0, 12, 0)]
+        Image.new("RGB", (9, 9)).save(folder / "new.png")
+        with pytest.raises(StoreError, match=r"db cannot be written: .*: choose another database") as caught:
+            run(store, folder)
+        (folder / "new.png").unlink()
+        Image.new("RGB", (24, 16), "red").save(folder / "00003.png")
+        with pytest.raises(StoreError, match="cannot be written"):
+            run(store, folder)
+    assert "\n" not in str(caught.value)
+    assert sorted(Path(store.uri).rglob("*")) == before
+    assert counts(run(store, folder)) == [(1, 11, 0)]
+
+
+def test_what_is_derived_and_refined_on_a_read_only_database(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["embed", str(folder), "-e", store.uri, "-m", "builtin-clip", "--method", "clay", "-c", "color"]
+    arguments += ["--words", "red,green,blue"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    refine(store, store.settings(), dimensions=2)
+    read_only(monkeypatch)
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert "0 embedded, 12 already there" in done.stdout
+    assert not any(made for _, made in refine(store, store.settings(), dimensions=2))
+    with pytest.raises(StoreError, match="cannot be written"):
+        refine(store, store.settings(), dimensions=3)

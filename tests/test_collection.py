@@ -1,5 +1,6 @@
 """A stored setting is turned back into its embedder: images and texts land where the stored vectors are."""
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -294,3 +295,21 @@ def test_an_earlier_versions_maps_are_made_anew_once(models: dict[str, Path], ph
     assert FITTED_KEY in table.schema.metadata
     check(tmp_path / "old", photos, "mood", made)
     assert of_clay.format_version == 1
+
+
+def test_a_bound_embedder_goes_to_another_process(models: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    """With its map and mean, and the place where a moved model is now."""
+    there = Path(shutil.copytree(models["clip"], tmp_path / "there"))
+    embed(tmp_path / "db", photos, there, Request(conditions=("mood",)), words=WORDS, method="clay")
+    here = there.rename(tmp_path / "here")
+    embedder = cie.open(tmp_path / "db").embedder("mood", device="cpu", model_path=str(here))
+    sent = pickle.loads(pickle.dumps(embedder))  # noqa: S301
+    for each in (embedder, sent):
+        np.testing.assert_allclose(each.encode(files(photos)), embedder.encode(files(photos)), atol=1e-6)
+        np.testing.assert_allclose(each.encode_text(TEXTS), embedder.encode_text(TEXTS), atol=1e-6)
+    with pytest.raises(ModelError, match="tells no words"):
+        sent.words(files(photos))
+    with embedder:
+        pass
+    with pytest.raises(ModelError, match="closed"):
+        embedder.encode(files(photos))

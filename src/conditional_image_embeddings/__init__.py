@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .collection.collection import Collection as Collection
+    from .collection.collection import open as open  # noqa: A004 - cie.open
     from .errors import CieError as CieError
     from .errors import ConditionError as ConditionError
     from .errors import DatasetError as DatasetError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import ModelError as ModelError
     from .errors import OptionError as OptionError
     from .errors import ReproductionError as ReproductionError
+    from .errors import SettingError as SettingError
     from .errors import SourceError as SourceError
     from .errors import StoreError as StoreError
     from .errors import UnknownOptionError as UnknownOptionError
@@ -36,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CieError",
+    "Collection",
     "ConditionError",
     "DatasetError",
     "Embedder",
@@ -45,17 +49,26 @@ __all__ = [
     "ModelError",
     "OptionError",
     "ReproductionError",
+    "SettingError",
     "SourceError",
     "StoreError",
     "UnknownOptionError",
     "__version__",
     "load",
+    "open",
     "pairwise_similarity",
     "similarity",
 ]
 
 # The room that a public name comes from, where it is no error's; each is imported when first asked for.
-_ROOMS = {"Embedder": "methods", "load": "methods", "pairwise_similarity": "vectors", "similarity": "vectors"}
+_ROOMS = {
+    "Collection": "collection.collection",
+    "open": "collection.collection",
+    "Embedder": "methods",
+    "load": "methods",
+    "pairwise_similarity": "vectors",
+    "similarity": "vectors",
+}
 
 
 def __getattr__(name: str) -> Any:

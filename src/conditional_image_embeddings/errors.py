@@ -46,6 +46,10 @@ class StoreError(CieError):
     """A database of embeddings that cannot be opened, read or written."""
 
 
+class SettingError(StoreError):
+    """What a table says of the setting that it holds cannot be used here: damaged, of a later version, or moved."""
+
+
 class DatasetError(CieError):
     """A benchmark whose files are missing, incomplete or not as its annotation says."""
 

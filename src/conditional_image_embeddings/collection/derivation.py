@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import StoreError
 from ..methods.request import Request
+from ..methods.settings import Setting
 from .job_report import JobReport, SettingReport
 from .store import Store
 
@@ -16,14 +18,15 @@ if TYPE_CHECKING:
 def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Request, started: float) -> JobReport:
     """Make each condition's vectors from the base's stored ones, all of a setting in one commit.
 
-    A setting that has not exactly the base's images is made anew, whole: its map may depend on the collection.
+    A setting that has not exactly the base's images is made anew, whole: its map may depend on the collection. So is
+    one of an earlier version, which did not keep its map.
     """
     (base,) = of_base.settings
     settings = embedder.settings(request, dataset=base.setting.dataset, source=base.setting.source)
     reports = []
     with store.writing(required=False) as blocked:
         there = store.ids(base.setting)
-        stale = [not np.array_equal(store.ids(setting), there) for setting in settings]
+        stale = [not np.array_equal(store.ids(setting), there) or lacks_fit(store, setting) for setting in settings]
         if any(stale) and blocked is not None:
             raise blocked
         if any(stale) and len(there):
@@ -31,7 +34,7 @@ def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Req
         for setting, each, is_stale in zip(settings, request.by_condition(), stale, strict=True):
             if is_stale:
                 parts = ((ids, embedder.under(part, each)[:, 0, 0, 0, 0]) for ids, part in store.scan(base.setting))
-                store.replace_vectors(setting, parts)
+                store.replace_vectors(setting, parts, embedder.fitted(each) if len(there) else None)
             done = len(there)
             reports.append(
                 SettingReport(
@@ -42,3 +45,13 @@ def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Req
                 )
             )
     return JobReport(settings=reports, failures=of_base.failures, seconds=time.perf_counter() - started)
+
+
+def lacks_fit(store: Store, setting: Setting) -> bool:
+    """Whether what the setting's vectors were made with is lost, or was never kept: by a version that kept nothing."""
+    if not store.count(setting):
+        return False
+    try:
+        return not (store.fitted(setting) or store.information(setting))
+    except StoreError:
+        return True

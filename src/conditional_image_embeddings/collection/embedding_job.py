@@ -6,6 +6,7 @@ missing. Where words are asked for, a vector that was stored without them lacks 
 stays as it is.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -29,9 +30,12 @@ from .lacking import NOTHING, VECTOR, WORDS, Lacking, Pattern
 from .lazy_embedder import LazyEmbedder
 from .pending_rows import PendingRows, Target
 from .store import Store
+from .versions import installed_versions
 
 if TYPE_CHECKING:
     from ..methods.projected import Projected
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["JobReport", "SettingReport", "run_job"]
 
@@ -85,6 +89,8 @@ def run_job(
         total = sum(number for pattern, number in lacking.patterns.items() if any(pattern))
         if total and blocked is not None:
             raise blocked
+        if total:
+            _tell_versions(store, settings)
         with tqdm(
             total=total,
             desc=source.dataset,
@@ -98,6 +104,17 @@ def run_job(
         if total:
             store.compact(settings)
     return JobReport(settings=job.reports(), failures=job.failures, seconds=time.perf_counter() - started)
+
+
+def _tell_versions(store: Store, settings: Sequence[Setting]) -> None:
+    """Say once that vectors are added to those of other versions, which may differ by more than rounding."""
+    here = installed_versions()
+    for setting in settings:
+        begun = store.information(setting) if store.count(setting) else {}
+        if then := {name: version for name, version in begun.items() if here.get(name) != version}:
+            told = ", ".join(f"{name} {version} (here {here.get(name)})" for name, version in then.items())
+            logger.warning("%s was begun with %s: its new vectors are made with what is here", setting.name, told)
+            return
 
 
 class _Job:

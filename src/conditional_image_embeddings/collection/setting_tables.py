@@ -83,11 +83,7 @@ class SettingTables(ImageTables):
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
         """
-        text = (self._table_to_read(setting).schema.metadata or {}).get(INFORMATION_KEY, b"{}")
-        try:
-            return {str(name): str(value) for name, value in json.loads(text).items()}
-        except (ValueError, AttributeError):
-            return {}  # it is told, and decides nothing
+        return _information(self._table_to_read(setting).schema.metadata or {})
 
     def _setting_of(self, name: str) -> Setting | None:
         """What the table holds; None where it is no setting's, or not there.
@@ -101,7 +97,8 @@ class SettingTables(ImageTables):
             if table is None or not (METADATA_KEY in metadata or _names_setting(name)):
                 return None
             try:
-                setting = Setting.from_json(metadata[METADATA_KEY].decode())
+                written_by = _information(metadata)
+                setting = Setting.from_json(metadata[METADATA_KEY].decode(), written_by=written_by)
                 _check_types(setting)
             except CieError as error:
                 raise StoreError(f"table {name} of {self.uri}: {error}") from error
@@ -123,9 +120,9 @@ class SettingTables(ImageTables):
     def _holds(self, name: str, setting: Setting) -> bool:
         """Whether the table is the setting's. A damaged one is not, unless its name says so."""
         try:
-            return self._setting_of(name) == setting
+            return self._setting_of(name) in setting.formats
         except StoreError:
-            if name.endswith(f"-{setting.digest}"):
+            if name.endswith(tuple(f"-{each.digest}" for each in setting.formats)):
                 raise
             return False
 
@@ -160,6 +157,13 @@ class SettingTables(ImageTables):
             return  # what a damaged table names is not known
         where = f"digest NOT IN ({', '.join(map(quoted, sorted(used | {''})))})"
         self._delete(table, where)
+
+
+def _information(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+    try:
+        return {str(name): str(value) for name, value in json.loads(metadata.get(INFORMATION_KEY, b"{}")).items()}
+    except (ValueError, AttributeError):
+        return {}  # it is told, and decides nothing
 
 
 def fitted_with(table: Any) -> str:

@@ -189,6 +189,7 @@ class Store(SettingTables):
         with self._written(name):
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             self._db.create_table(name, data=reader, schema=schema, mode=mode)
+        self._settings.pop(name, None)  # it may have been in an earlier format
         self._drop_unused_arrays()
 
     def forget(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> None:

@@ -114,7 +114,7 @@ def evaluate(
                     "aspect": aspect.name,
                     **asdict(found),
                     "aspect_condition": aspect.condition,
-                    "whole_setting": asdict(setting),
+                    "whole_setting": setting.summary(),
                     "versions": used,
                 }
             )

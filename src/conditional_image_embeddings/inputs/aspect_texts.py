@@ -4,7 +4,6 @@ The benchmarks' conditions have both in `aspect_texts.toml`; for any other the u
 """
 
 import tomllib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import ConditionError
-from .conditions import checked_condition
+from .conditions import checked_condition, normalized_text
 from .prompts import GENERIC_TEMPLATE
 
 MAX_WORDS = 10_000
@@ -107,7 +106,7 @@ def _checked(words: Iterable[tuple[str, str]], source: str = "") -> tuple[str, .
     for place, word in words:
         if not isinstance(word, str):
             raise ConditionError(f"{place}: a word is a text such as 'red', not {type(word).__name__}")
-        folded = " ".join(unicodedata.normalize("NFC", word).split())
+        folded = normalized_text(word)
         if len(folded) > MAX_WORD_LENGTH:
             raise ConditionError(
                 f"{place}: {folded[:40]!r}... has {len(folded)} characters; at most {MAX_WORD_LENGTH} are taken"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..models.checkpoint import Checkpoint
+    from .bound import load_for as load_for
     from .embedder import Embedder as Embedder
 
 
@@ -221,4 +222,8 @@ def __getattr__(name: str) -> Any:
         from .embedder import Embedder
 
         return Embedder
+    if name == "load_for":
+        from .bound import load_for
+
+        return load_for
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import OptionError
+from ..errors import OptionError, SettingError
 from ..inputs.arguments import lists_keywords
 from ..inputs.conditions import checked_conditions
 from . import unit_vectors
@@ -32,6 +32,7 @@ from .embedder import Embedder
 from .options import is_one_image
 from .projected import Projected, Vectors, WordList
 from .request import Request
+from .settings import Setting
 from .unit_vectors import checked_components, mean_direction, rows, unit, unit_texts
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class CLAY(Projected):
         words: As for `InDiReCT`.
         components: Of the subspace, and then dimensions of the vectors. None takes as many as the condition's texts ask
             for (see `fit`); the vectors have the backbone's dimensions then, and end in zeros.
+        texts: As for `Projected`.
     """
 
     method = "clay"
@@ -60,11 +62,11 @@ class CLAY(Projected):
         *,
         words: Mapping[str, WordList] | WordList | None = None,
         components: int | None = None,
+        texts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        super().__init__(backbone, words=words)
+        super().__init__(backbone, words=words, texts=texts)
         self.components = None if components is None else checked_components(components)
         self._image_mean: NDArray[np.float64] | None = None
-        self._matrices: dict[str, Vectors] = {}
         self._text_matrices: dict[str, Vectors] = {}
 
     def matrix(self, condition: str) -> Vectors:
@@ -107,8 +109,28 @@ class CLAY(Projected):
         with self.lock:
             self._image_mean, self._matrices = mean, {}
 
+    def fitted(self, request: Request) -> dict[str, NDArray[Any]]:
+        """The mean of the images, and the maps of images and texts."""
+        texts = {f"text matrix of {name}": self.text_matrix(name) for name in map(self._named, request.conditions)}
+        return {**super().fitted(request), **texts, "image mean": np.asarray(self._image_mean)}
+
+    def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:
+        """Take this mean and these maps."""
+        if "image mean" not in fitted:
+            raise SettingError(
+                f"{setting.name} depends on its collection, and comes without what was learnt of it: open that, "
+                "cie.open(...).embedder(...); if an earlier version embedded it, run the same `cie embed` once more"
+            )
+        super().restore(fitted, setting)
+        self._image_mean = fitted["image mean"]
+        self._text_matrices = dict(self._text_matrices)
+        for name in setting.extra.get("together") or [self._named(setting.condition)]:
+            self._text_matrices[name] = fitted[f"text matrix of {name}"]
+
     def _learned(self) -> dict[str, Any]:
-        return {} if self._image_mean is None else {"_image_mean": self._image_mean}
+        if self._image_mean is None:
+            return {}
+        return {**super()._learned(), "_image_mean": self._image_mean, "_text_matrices": self._text_matrices}
 
     @lists_keywords
     def encode_together(

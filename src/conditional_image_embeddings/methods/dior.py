@@ -29,6 +29,7 @@ from ..errors import ModelError, OptionError
 from ..inputs.conditions import prompt
 from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
+from ..models.json_values import json_value
 from ..models.reasons import single_line_errors
 from .embedder import Embedder, checked_reading, checked_size
 from .request import Embedded, Request
@@ -96,7 +97,7 @@ class DIOR(Embedder):
         if thinking != "off":
             self.prompt_extra["thinking"] = thinking
         if chat_template_kwargs:
-            self.prompt_extra["chat_template_kwargs"] = dict(chat_template_kwargs)
+            self.prompt_extra["chat_template_kwargs"] = json_value(chat_template_kwargs, "chat_template_kwargs")
         self.depth = len(self.lvlm.layers)
         with self.lock, single_line_errors(checkpoint.name, "run"):
             plan = known_plans.plan_for(
@@ -247,6 +248,13 @@ class DIOR(Embedder):
         if self._silence:
             raise ModelError(self._silence)
         return {"layers": (0,)}  # the vectors are not looked at: the cheapest
+
+    @classmethod
+    def options_from(cls, setting: Setting) -> dict[str, Any]:
+        """The options that made a setting."""
+        extra = setting.extra
+        told: dict[str, Any] = {name: extra[name] for name in ("thinking", "chat_template_kwargs") if name in extra}
+        return {**super().options_from(setting), "positions": setting.positions, **told}
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """One setting a vector of the request, in the order of its axes."""

@@ -5,10 +5,11 @@ user calls is written once, in `encoding` and `queries`; that it may be called f
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ConditionError, ImageError, OptionError
@@ -70,6 +71,19 @@ class Embedder(Resource, Encoding, Queries):
         make: Any = cls
         made: Self = make(checkpoint, **options)
         return made
+
+    @classmethod
+    def options_from(cls, setting: Setting) -> dict[str, Any]:
+        """The options of the class that made a setting, so that it can be made again."""
+        reading = {name: setting.extra[name] for name in ("image_reading",) if name in setting.extra}
+        return {"image_max_size": setting.image_max_size, **reading}
+
+    def fitted(self, request: Request) -> dict[str, NDArray[Any]]:  # noqa: ARG002
+        """What was learnt from a collection or texts, beyond what the setting says: nothing unless a method does."""
+        return {}
+
+    def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:
+        """Take what another embedder of this setting had `fitted`, in place of learning it."""
 
     @property
     def backbone(self) -> "Embedder":

@@ -154,6 +154,13 @@ class Generative(Embedder):
             vectors[:, None, None, None, None], (len(texts), *request.shape, vectors.shape[-1])
         ).copy()
 
+    @classmethod
+    def options_from(cls, setting: Setting) -> dict[str, Any]:
+        """The options that made a setting."""
+        names = ("text_encoder", "text_encoder_revision", "text_encoder_dtype", "encoded_text")
+        own = {name: setting.extra[name] for name in names if name in setting.extra}
+        return {**DIOR.options_from(setting), **own}
+
     def _for_words(self) -> dict[str, Any]:
         return {}  # answers come with every vector
 

@@ -40,6 +40,7 @@ class InDiReCT(Projected):
         components: Rows of the map; None: 128, as the paper.
         solver: "adam" as the paper, or "svd", its closed form.
         seed: Of the paper's random start.
+        texts: As for `Projected`.
     """
 
     method = "indirect"
@@ -53,13 +54,13 @@ class InDiReCT(Projected):
         components: int | None = None,
         solver: str = SOLVERS[0],
         seed: int = 42,
+        texts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if solver not in SOLVERS:
             raise OptionError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
-        super().__init__(backbone, words=words)
+        super().__init__(backbone, words=words, texts=texts)
         self.components = COMPONENTS if components is None else checked_components(components)
         self.solver, self.seed = solver, seed
-        self._matrices: dict[str, Vectors] = {}
 
     def matrix(self, condition: str) -> Vectors:
         """The condition's map, (components, d)."""

@@ -1,6 +1,7 @@
 """Pixels: an image shrunk to a few of them, as a control. What a method adds shows beside it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ class Pixels(Embedder):
     def forward_batch(self, batch: Sequence[NDArray[np.float32]], request: Request) -> list[Embedded]:  # noqa: ARG002
         """One vector an image."""
         return [Embedded(vector[None, None, None, None]) for vector in batch]
+
+    @classmethod
+    def options_from(cls, setting: Setting) -> dict[str, Any]:
+        """The options that made a setting."""
+        return {**super().options_from(setting), "size": int(setting.model.removeprefix("pixels-"))}
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         """The one setting there is."""

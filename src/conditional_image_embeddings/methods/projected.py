@@ -36,12 +36,19 @@ class Projected(Embedder):
     Args:
         backbone: The dual encoder.
         words: What varies in a condition: a mapping from condition to words, or words for all conditions.
+        texts: Condition to whole texts, as settings have them, in place of words put into a template.
     """
 
     depth = 0
     components: int | None
 
-    def __init__(self, backbone: CLIP, *, words: Mapping[str, WordList] | WordList | None = None) -> None:
+    def __init__(
+        self,
+        backbone: CLIP,
+        *,
+        words: Mapping[str, WordList] | WordList | None = None,
+        texts: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         if not hasattr(backbone.dual_encoder, "get_text_features"):
             raise ModelError(f"{backbone.model} has no text tower: {self.method} needs a dual encoder")
         self._backbone = backbone
@@ -54,7 +61,8 @@ class Projected(Embedder):
             self._words = {str(checked_condition(name)).casefold(): given for name, given in words.items()}
         else:
             self._words_of_any = words
-        self._texts: dict[str, tuple[str, ...]] = {}
+        self._texts = {condition: tuple(each) for condition, each in (texts or {}).items()}
+        self._matrices: dict[str, Vectors] = {}
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, backbone: CLIP | None = None, **options: Any) -> Self:
@@ -85,6 +93,31 @@ class Projected(Embedder):
     @abstractmethod
     def choices(self) -> dict[str, Any]:
         """What was chosen for this method: part of a setting."""
+
+    @classmethod
+    def options_from(cls, setting: Setting) -> dict[str, Any]:
+        """The options that made a setting."""
+        own: dict[str, Any] = {
+            name: setting.extra[name] for name in ("components", "solver", "seed") if name in setting.extra
+        }
+        told = setting.extra["texts"]
+        if isinstance(told, Mapping):
+            own["texts"] = told  # else of an earlier version, which kept a digest: of the words that are known, perhaps
+        return {**super().options_from(setting), **own}
+
+    def fitted(self, request: Request) -> dict[str, NDArray[Any]]:
+        """The maps of the request's conditions: made once more elsewhere, rounding would make others."""
+        names = map(self._named, request.conditions)
+        return {f"matrix of {name}": self.matrix(name) for name in names}
+
+    def _learned(self) -> dict[str, Any]:
+        return {"_matrices": self._matrices}
+
+    def restore(self, fitted: Mapping[str, NDArray[Any]], setting: Setting) -> None:
+        """Take these maps."""
+        for name in setting.extra.get("together") or [self._named(setting.condition)]:
+            if (key := f"matrix of {name}") in fitted:
+                self._matrices[name] = fitted[key]
 
     def texts(self, condition: str) -> tuple[str, ...]:
         """The texts that make the condition known to the model.

@@ -3,17 +3,31 @@
 Two settings never share a table: the readable part of the name is that of the paper's folders, so that patterns written
 for these select here what they select there, and a digest of the whole setting at its end keeps apart what the readable
 part folds. The digest alone identifies: the readable part of a later version may say more.
+
+What identifies holds `format_version` and the fields that differ from their defaults, as values that JSON can hold. So
+a field of a later version changes no digest while it has its default, and an embedder is made again from its setting.
 """
 
 import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from importlib import metadata
+from typing import Any, Self
 
+from ..errors import SettingError
 from .registry import describe
+
+PACKAGE = "conditional-image-embeddings"
+FORMAT_VERSION = 2
+# Fields of format 1: its digest covered all. It had a digest of the words, and model options as Python writes them.
+FIRST_FORMAT = (
+    *("dataset", "source", "method", "model", "revision", "prompt_type", "condition", "layer", "token"),
+    *("embedding_source", "dtype", "image_max_size", "positions", "extra"),
+)
+MODEL_OPTIONS = ("model_kwargs", "processor_kwargs")  # in `extra`
 
 READABLE = 200  # characters: with the digest, well below what a file's name may have
 
@@ -30,7 +44,9 @@ class Setting:
         revision: The hub's commit, or a fingerprint of a local model's files.
         prompt_type: One of the paper's, or several joined by "+": the mean of their vectors.
         layer: Index into the hidden states, or "mean(-1,-4)", "concat(-1,-4)".
-        extra: What only this method knows, such as the text encoder of the generative method.
+        extra: What only this method knows, such as the text encoder of the generative method; only what differs from
+            its default.
+        format_version: 1 for a setting of an earlier version that cannot be said in today's format.
     """
 
     dataset: str
@@ -47,6 +63,7 @@ class Setting:
     image_max_size: int = 700
     positions: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
 
     @property
     def name(self) -> str:
@@ -84,17 +101,96 @@ class Setting:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits of the whole setting."""
+        """Eight hexadecimal digits of what identifies the setting."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The format's version and the fields that differ from their defaults: what identifies the setting."""
+        if self.format_version == 1:
+            return {name: getattr(self, name) for name in FIRST_FORMAT}
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        differing = {each.name: told[each.name] for each in fields(self) if told[each.name] != _default(each)}
+        return {**differing, "format_version": self.format_version}
+
+    @property
+    def formats(self) -> "tuple[Self, ...]":
+        """The setting as tables may have it: in today's format, and as earlier versions wrote it."""
+        if self.format_version == 1 or self.identity.keys() - {*FIRST_FORMAT, "format_version"}:
+            return (self,)
+        extra = {**self.extra, **({"texts": _abbreviated(self.extra["texts"])} if "texts" in self.extra else {})}
+        for name in MODEL_OPTIONS:
+            if name in extra:
+                extra[name] = {key: repr(value) for key, value in extra[name].items()}
+        return (self, replace(self, extra=extra, format_version=1))
+
+    def without(self, *names: str) -> Self:
+        """The setting without these of its `extra`."""
+        return replace(self, extra={key: value for key, value in self.extra.items() if key not in names})
+
+    def summary(self) -> dict[str, Any]:
+        """All fields as tables of figures show them: of texts their number and a digest."""
+        told = {**asdict(self), "extra": dict(self.extra)}
+        del told["format_version"]
+        if "texts" in self.extra:
+            told["extra"]["texts"] = _abbreviated(self.extra["texts"])
+        return told
+
     def to_json(self) -> str:
-        """The whole setting as JSON with sorted keys: the table's metadata."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        """What identifies the setting as JSON with sorted keys: the table's metadata."""
+        return json.dumps(self.identity, sort_keys=True, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Setting":
-        known = {f.name for f in fields(cls)}
-        return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+    def from_json(cls, text: str, *, written_by: Mapping[str, str] | None = None) -> Self:
+        """The setting that `to_json` wrote, here or in an earlier version.
+
+        Args:
+            text: The JSON.
+            written_by: `versions` as they were when it was written, for messages.
+
+        Raises:
+            SettingError: it is damaged, or of a later version: nothing of it is left out in silence.
+        """
+        try:
+            told = json.loads(text)
+        except ValueError as error:
+            raise SettingError(f"its setting is no JSON ({error}): {_REPAIR}") from error
+        if not isinstance(told, dict):
+            raise SettingError(f"its setting is no JSON object but {type(told).__name__}: {_REPAIR}")
+        version = told.pop("format_version", 1)
+        known = {each.name for each in fields(cls)}
+        unknown = ", ".join(sorted(told.keys() - known))
+        if not isinstance(version, int) or version > FORMAT_VERSION or unknown:
+            here = metadata.version(PACKAGE)
+            author = (written_by or {}).get(PACKAGE, "")
+            what = f"has {unknown}, which" if unknown else f"is in format {version}, which"
+            needed = f"{author} or later" if author and author != here else f"a later version than {here}"
+            raise SettingError(f"its setting {what} {PACKAGE} {here} does not know: install {needed}")
+        for name in ("dataset", "method", "model"):
+            if not isinstance(told.get(name), str):
+                raise SettingError(f"its setting has {told.get(name)!r} as {name}: {_REPAIR}")
+        if not isinstance(told.get("extra", {}), dict):
+            raise SettingError(f"its setting has no JSON object as extra: {_REPAIR}")
+        setting = cls(**told, format_version=version)
+        if version == 1 and not setting.extra.keys() & {"texts", *MODEL_OPTIONS}:
+            return replace(setting, format_version=FORMAT_VERSION)  # nothing was abbreviated in it
+        return setting
+
+
+_REPAIR = "the table is damaged; remove it, and embed again"
+
+
+def _default(one: "Field[Any]") -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+def _abbreviated(texts: Any) -> str:
+    """Of each condition's texts, as format 1 had them, how many there are and a digest."""
+    lists: Sequence[Sequence[str]] = list(texts.values()) if isinstance(texts, Mapping) else []
+    if not lists:
+        return str(texts)
+    digests = (hashlib.sha256("\n".join(each).encode()).hexdigest()[:12] for each in lists)
+    return " + ".join(f"{len(each)}, {digest}" for each, digest in zip(lists, digests, strict=True))
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -6,7 +6,7 @@ from safetensors only, and whatever goes wrong inside transformers or the hub's 
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .adapters import Adapter
 from .exclusion import loading
 from .finding import Location
 from .fingerprint import fingerprint
+from .json_values import json_value
 from .limits import check_size
 from .processors import is_complete, load_processor, warn_without_template
 from .reasons import quiet, single_line_errors
@@ -90,6 +91,8 @@ class Checkpoint:
             ModelError: the model cannot be found, reached or read, or the device does not exist.
         """
         name = str(name)
+        _kept("model_kwargs", model_kwargs or {})  # refused before anything is looked for
+        _kept("processor_kwargs", processor_kwargs or {})
         chosen_device = _device(device)
         chosen_dtype = checked_dtype(dtype, chosen_device)
         options: dict[str, Any] = {
@@ -130,7 +133,7 @@ class Checkpoint:
             "model_kwargs": dict(self.model_kwargs),
             "processor_kwargs": dict(self.processor_kwargs),
         }
-        return _found_again, (self.name, options, self.revision)
+        return _found_again, (named.name, options, self.revision, self.name)
 
     @property
     def location(self) -> str:
@@ -158,7 +161,7 @@ class Checkpoint:
         """What a setting must remember of how this model is loaded, beyond its name and revision."""
         extra: dict[str, Any] = {"random_weights": True} if self.random_weights else {}
         for key, kwargs in (("model_kwargs", self.model_kwargs), ("processor_kwargs", self.processor_kwargs)):
-            if kept := {name: repr(value) for name, value in sorted(kwargs.items()) if name not in PLACEMENT}:
+            if kept := _kept(key, kwargs):
                 extra[key] = kept
         return extra
 
@@ -180,6 +183,10 @@ class Checkpoint:
             ModelError: weights that are missing, damaged, pickled, or do not fit the architecture or the memory.
         """
         kwargs = {**kwargs, **self.model_kwargs}
+        if isinstance(kwargs.get("quantization_config"), Mapping):  # as a setting has it
+            from transformers.quantizers.auto import AutoQuantizationConfig
+
+            kwargs["quantization_config"] = AutoQuantizationConfig.from_dict(dict(kwargs["quantization_config"]))
         if self.random_weights:
             kwargs = {key: value for key, value in kwargs.items() if key not in PLACEMENT}
         elif self.is_quantized:  # cannot be moved later
@@ -257,11 +264,18 @@ class Checkpoint:
         return sum(file.stat().st_size for file in directory.glob("*.safetensors")) >= LARGE_WEIGHTS
 
 
-def _found_again(name: str, options: dict[str, Any], revision: str | None) -> Checkpoint:
-    found = Checkpoint.find(name, **options)
+def _kept(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a setting keeps of further keywords: all but where numbers are."""
+    told: dict[str, Any] = json_value({key: value for key, value in kwargs.items() if key not in PLACEMENT}, name)
+    return told
+
+
+def _found_again(place: str, options: dict[str, Any], revision: str | None, name: str) -> Checkpoint:
+    """The checkpoint; `name` is what it was called where it lay before, if it was moved."""
+    found = Checkpoint.find(place, **options)
     if found.revision != revision:
         raise ModelError(f"model {name!r} is not the one that was sent here: it is {found.revision}, not {revision}")
-    return found
+    return replace(found, name=name)
 
 
 def _device(device: "str | torch.device | None") -> "torch.device":

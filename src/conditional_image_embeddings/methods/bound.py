@@ -1,0 +1,274 @@
+"""An embedder under one stored setting: what it encodes lies in the very space of the setting's table."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError, ModelError, OptionError, SettingError
+from ..inputs.conditions import normalized_text
+from .embedder import Embedder
+from .options import is_one_image
+from .registry import METHODS
+from .request import Request
+from .settings import MODEL_OPTIONS, Setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..inputs.images import ImageInput
+
+Vectors = NDArray[np.float32]
+
+
+class BoundEmbedder:
+    """An embedder with all that decides a vector fixed: condition, prompt, layer, token, and what follows.
+
+    Attributes:
+        embedder: What embeds.
+        setting: What it is bound to.
+        request: The setting as `Embedder.stream` takes it.
+        then: What becomes of the vectors (n, d) after that, such as a refinement; None: nothing.
+    """
+
+    def __init__(
+        self, embedder: Embedder, setting: Setting, *, then: Callable[[Vectors], Vectors] | None = None
+    ) -> None:
+        self.embedder, self.setting, self.then = embedder, setting, then
+        self.request = request_of(setting)
+
+    def __repr__(self) -> str:
+        return f"BoundEmbedder({self.setting.method}, {self.setting.model!r}, condition={self.setting.condition!r})"
+
+    @property
+    def condition(self) -> str | None:
+        """What counts."""
+        return self.setting.condition
+
+    def encode(
+        self,
+        images: "ImageInput | Sequence[ImageInput]",
+        *,
+        batch_size: int | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        convert_to_tensor: bool = False,
+    ) -> "Vectors | torch.Tensor":
+        """Embed images as the setting's were.
+
+        Args:
+            images: As `Embedder.encode`'s.
+            batch_size: Images per batch at most.
+            normalize_embeddings: Scale each vector to unit length: the stored ones are as the method gives them.
+            truncate_dim: Keep the first so many dimensions (before normalising).
+            convert_to_tensor: Return a torch tensor on the CPU instead of an array.
+
+        Returns:
+            float32 (n, d); (d,) for a single image.
+
+        Raises:
+            ImageError: an image cannot be read, or the model or its processor fails on it.
+        """
+        one = is_one_image(images)
+        inputs: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
+        if not inputs:
+            raise OptionError("no images given: pass at least one")
+        found: list[Any] = [None] * len(inputs)
+        for index, outcome in self.embedder.stream(enumerate(inputs), self.request, batch_size=batch_size):
+            if isinstance(outcome, ImageError):
+                raise outcome
+            found[index] = outcome.vectors[0, 0, 0, 0]
+        return self._finished(np.stack(found), one, normalize_embeddings, truncate_dim, convert_to_tensor)
+
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        convert_to_tensor: bool = False,
+    ) -> "Vectors | torch.Tensor":
+        """Embed texts into the space of the setting's vectors; arguments and result as `encode`'s.
+
+        Raises:
+            ModelError: the method or model reads no text, or the vectors are of generated tokens.
+        """
+        if self.request.embedding_source != "input_last":
+            raise ModelError(f"texts have no {self.request.embedding_source}: {self.setting.name} is of images alone")
+        inputs = [normalized_text(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        if not inputs:
+            raise OptionError("no text given: pass at least one")
+        with self.embedder.lock:
+            found = self.embedder.embed_text(inputs, self.request)[:, 0, 0, 0, 0]
+        return self._finished(found, isinstance(texts, str), normalize_embeddings, truncate_dim, convert_to_tensor)
+
+    def words(self, images: "ImageInput | Sequence[ImageInput]", *, k: int = 5) -> list[Any]:
+        """What the model would say under the setting's condition: see `Embedder.words`."""
+        prompt_type = self.request.prompt_types[0]
+        told: list[Any] = self.embedder.words(images, self.setting.condition, k=k, prompt_type=prompt_type)
+        return told
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.embedder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _finished(
+        self, vectors: Vectors, one: bool, normalize: bool, truncate_dim: int | None, to_tensor: bool
+    ) -> "Vectors | torch.Tensor":
+        if self.then is not None:
+            vectors = self.then(vectors)
+        if truncate_dim is not None and not 1 <= truncate_dim <= vectors.shape[1]:
+            raise OptionError(f"truncate_dim is {truncate_dim}; these vectors have {vectors.shape[1]} dimensions")
+        vectors = vectors[:, :truncate_dim]
+        if normalize:
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        whole = np.ascontiguousarray(vectors[0] if one else vectors, np.float32)
+        if not to_tensor:
+            return whole
+        import torch
+
+        return torch.from_numpy(whole)
+
+
+def load_for(
+    setting: Setting,
+    *,
+    fitted: Mapping[str, NDArray[Any]] | None = None,
+    model_path: str | None = None,
+    text_encoder_path: str | None = None,
+    device: "str | torch.device | None" = None,
+    placement: Mapping[str, Any] | None = None,
+    share: bool = True,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+    cache_folder: str | None = None,
+    token: str | bool | None = None,
+) -> BoundEmbedder:
+    """Load the embedder that made a setting's vectors.
+
+    Args:
+        setting: As a table has it (`Store.settings`).
+        fitted: What its vectors were made with besides (`Store.fitted`): CLAY needs it.
+        model_path: Where a local model is now, if it was moved; that it is the same, its fingerprint says.
+        text_encoder_path: The same for the text encoder of the generative method.
+        device: As for `load`: it is no part of a setting, nor is what follows.
+        placement: `device_map` and its kin, of the model's `from_pretrained`.
+        share: As for `load`.
+        attn_implementation: As for `load`.
+        trust_remote_code: As for `load`.
+        local_files_only: As for `load`.
+        cache_folder: As for `load`.
+        token: As for `load`.
+
+    Returns:
+        An embedder that is bound to the setting.
+
+    Raises:
+        SettingError: what the setting says is not here any more (another model lies there, say), or is not enough.
+        ModelError: the model cannot be found or loaded.
+    """
+    entry = METHODS.get(setting.method)
+    if entry is None:
+        raise SettingError(f"{setting.name}: there is no method {setting.method!r} here; known: {', '.join(METHODS)}")
+    if "refined" in setting.extra:
+        raise SettingError(f"{setting.name} was refined on its collection: open that, cie.open(...).embedder(...)")
+    if setting.format_version == 1 and setting.extra.keys() & set(MODEL_OPTIONS):
+        raise SettingError(f"{setting.name} is of an earlier version, which did not keep its model's options as values")
+    options = entry.implementing_class.options_from(setting)
+    if entry.model_family is None:
+        embedder: Embedder = entry.implementing_class(**options)
+    else:
+        where = {"trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
+        hub = {**where, "cache_folder": cache_folder, "token": token}
+        if "share" in (*entry.options, *entry.backbone_options):
+            options |= {"share": share, "attn_implementation": attn_implementation}
+        if text_encoder_path is not None:
+            options["text_encoder"] = text_encoder_path
+        checkpoint = _checkpoint(setting, model_path, device=device, placement=placement, **hub)
+        embedder = entry.implementing_class.from_checkpoint(checkpoint, **options)
+        if text_encoder_path is not None:
+            embedder.text_encoder.name = setting.extra["text_encoder"]  # type: ignore[attr-defined]
+    return _bound(embedder, setting, fitted)
+
+
+def _bound(embedder: Embedder, setting: Setting, fitted: Mapping[str, NDArray[Any]] | None) -> BoundEmbedder:
+    embedder.restore(fitted or {}, setting)
+    bound = BoundEmbedder(embedder, setting)
+    (made,) = embedder.settings(bound.request, dataset=setting.dataset, source=setting.source)
+    if setting not in made.formats:
+        then, now = ({**each.summary(), **each.summary()["extra"]} for each in (setting, made))
+        differing = [name for name in {**then, **now} if name != "extra" and then.get(name) != now.get(name)]
+        said = "; ".join(f"{name} was {then.get(name)!r} and is {now.get(name)!r}" for name in differing)
+        raise SettingError(f"{setting.name} cannot be made again here: {said[:400]}")
+    return bound
+
+
+def _checkpoint(
+    setting: Setting, model_path: str | None, *, placement: Mapping[str, Any] | None, **options: Any
+) -> Any:
+    """The setting's model, found and known by its fingerprint or commit."""
+    from ..models.checkpoint import PLACEMENT, Checkpoint
+    from ..models.finding import local_directory
+
+    if unknown := sorted((placement or {}).keys() - PLACEMENT):
+        raise OptionError(f"placement has {', '.join(unknown)}; it takes {', '.join(sorted(PLACEMENT))}")
+    name = str(model_path or setting.model)
+    extra = setting.extra
+    try:
+        revision = (setting.revision or "").rpartition("+")[2] or None  # an adapter's names its base model's itself
+        if local_directory(name) is not None:
+            revision = None
+        found = Checkpoint.find(
+            name,
+            dtype=setting.dtype,
+            revision=revision,
+            random_weights=extra.get("random_weights", False),
+            model_kwargs={**extra.get("model_kwargs", {}), **(placement or {})},
+            processor_kwargs=extra.get("processor_kwargs"),
+            **options,
+        )
+    except ModelError as error:
+        raise ModelError(f"{error} (if it was moved, model_path= says where it is now)") from error
+    if found.revision != setting.revision:
+        raise SettingError(
+            f"{name} is not the model that made {setting.name}: its fingerprint is {found.revision}, not "
+            f"{setting.revision}; model_path= says where that model is now"
+        )
+    return replace(found, name=setting.model)
+
+
+def request_of(setting: Setting) -> Request:
+    """What was asked of the embedder: the inverse of `Embedder.settings`."""
+    extra = setting.extra
+    given: dict[str, Any] = {"conditions": (setting.condition,)}
+    if together := extra.get("together"):
+        given = {"conditions": tuple(together), "together": True}
+    if setting.prompt_type is not None:
+        types = tuple(setting.prompt_type.split("+"))
+        given |= {"prompt_types": types, "average_prompts": len(types) > 1}
+    if isinstance(setting.layer, str):
+        pooled = re.fullmatch(r"(\w+)\(([-\d,]+)\)", setting.layer)
+        if pooled is None:
+            raise SettingError(f"{setting.name}: its layer {setting.layer!r} is none")
+        given |= {"layer_pooling": pooled[1], "layers": tuple(map(int, pooled[2].split(",")))}
+    elif setting.layer is not None:
+        given["layers"] = (setting.layer,)
+    if setting.token is not None:
+        given["tokens"] = (setting.token,)
+    if setting.embedding_source is not None:
+        given["embedding_source"] = setting.embedding_source
+    if "max_new_tokens" in extra:
+        given["max_new_tokens"] = extra["max_new_tokens"]
+    if "temperature" in extra:
+        given |= {"do_sample": True, "temperature": extra["temperature"], "seed": extra["seed"]}
+    return Request(**given)

@@ -114,9 +114,9 @@ class Embedder(Resource, Encoding, Queries):
 
     @property
     def sharing(self) -> str | None:
-        """How one pass serves all conditions of an image, of `engine.self_check.STRATEGIES`; None without prompts."""
+        """How one pass serves all conditions of an image, of `engine.plan.STRATEGIES`; None without prompts."""
         plan: Any = getattr(self.backbone, "plan", None)
-        return None if plan is None else str(plan.name)
+        return None if plan is None else str(plan.strategy)
 
     def __repr__(self) -> str:
         if self._closed:

@@ -22,10 +22,8 @@ def main(
     embedding_dir: str,
     setting_pattern: str,
     results_dir: Path,
-    datasets_dir: str | None,
-    dataset_info_dir: str | None,
-    allow_missing: bool,
-    **_: Any,
+    mode: str | None,  # noqa: ARG001 - the paper's code ignores it too
+    **options: Any,
 ) -> None:
     r"""Score a benchmark's embeddings on all its aspects: the paper's evaluate.py.
 
@@ -37,15 +35,8 @@ def main(
     from conditional_image_embeddings.collection.store import Store
     from conditional_image_embeddings.evaluation import evaluate, format_table, write_results
 
-    rows = evaluate(
-        Store(embedding_dir, create=False),
-        setting_pattern,
-        metric="euclidean",
-        all_aspects=True,
-        datasets_dir=datasets_dir,
-        dataset_info_dir=dataset_info_dir,
-        allow_missing=allow_missing,
-    )
+    store = Store(embedding_dir, create=False)
+    rows = evaluate(store, setting_pattern, metric="euclidean", all_aspects=True, **options)
     click.echo(format_table(rows, clustering=True))
     files = write_results(rows, results_dir)
     click.echo(f"{len(files)} settings with all figures are in {results_dir}", err=True)

@@ -17,7 +17,7 @@ lint:
     uv run ruff check --fix .
     uv run ruff format .
     uv run typos
-    uv run mypy
+    uv run poe typecheck
 
 # the documentation with the reference, in site/, to look at while it is written
 docs:

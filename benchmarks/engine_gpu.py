@@ -150,7 +150,7 @@ def measure(
                     break
                 images = len(files) / wall
                 rows.append({
-                    "shape": shape, "variant": variant, "way": embedder.plan.name, "K": k, "batch": batch,
+                    "shape": shape, "variant": variant, "strategy": embedder.plan.strategy, "K": k, "batch": batch,
                     "images/s": images, "embeddings/s": images * k,
                     "times (a)": slow["a"] * images, "times (b)": slow["b"] * images,
                     "share of matrix rate": work * batch / inside / rate,

@@ -21,7 +21,7 @@ import numpy as np
 
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets import Aspect, Benchmark
-from conditional_image_embeddings.evaluation import evaluate_settings
+from conditional_image_embeddings.evaluation import evaluate
 from conditional_image_embeddings.methods.settings import Setting
 
 SETTING = Setting(dataset="random", method="random", model="random")
@@ -55,7 +55,7 @@ def ours(directory: Path, images: int, labels: int, metric: str, clustering: boo
         images={name: directory / name for name in names},
         labels={Aspect("label"): names},
     )
-    (row,) = evaluate_settings(
+    (row,) = evaluate(
         Store(directory), [SETTING], benchmark=benchmark, metric=metric, clustering=clustering, show_progress_bar=True
     )
     return {name: row[name] for name in FIGURES | (CLUSTERING if clustering else {})}

@@ -1,4 +1,4 @@
-"""What the engine is measured against: each takes image files and prompts, and gives one vector a pair, its own way.
+"""What the engine is measured against: each takes image files and prompts, and gives one vector per pair.
 
 All run the same model object in the same process. The reference's two modes are written again from its description,
 because its code asks for classes that transformers 5 no longer has; `reference_code` runs the real one from a checkout.

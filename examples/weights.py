@@ -18,9 +18,8 @@ def main(folder: Path) -> None:
     paths = sorted(folder.glob("*.png"))
     embedder = cie.load("builtin")
     vectors = embedder.encode(paths, conditions=list(WEIGHTS))  # (n, 2, d)
-    scores = sum(
-        weight * cie.similarity(vectors[0, axis], vectors[:, axis]) for axis, weight in enumerate(WEIGHTS.values())
-    )
+    color, model = (cie.similarity(vectors[0, axis], vectors[:, axis]) for axis in range(2))
+    scores = WEIGHTS["car color"] * color + WEIGHTS["car model"] * model
     print(f"query: {paths[0].name}")
     for score, path in sorted(zip(scores[1:], paths[1:], strict=True), reverse=True):
         print(f"{score:.3f}  {path.name}")

@@ -19,7 +19,8 @@ HEAD = """# What well-known models are fed
 
 The prompt of each family's own chat template around an image and `TEXT`, the user's text. Loading a model holds its
 prompts against its own call ([the engine](engine.md#what-the-model-reads)), and `cie models --check MODEL` prints all
-of this, and the tokens per image, for the checkpoint at hand.
+of this, and the tokens per image, for the checkpoint at hand. How many an image of 448 pixels takes, the published
+processor decides: none was at hand here, so the table cannot say.
 
 Made by `scripts/models_page.py` from what was loaded: the public chat template, the published tokenizer or a near
 relative's with the family's special tokens, and small random weights, on which neither the frame nor the sharing

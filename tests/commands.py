@@ -49,6 +49,13 @@ def error_of(finished: Finished, status: int) -> str:
     return finished.stderr
 
 
+def paths(command: click.Command = main, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command of `cie` as it is typed, such as ("cie", "datasets", "list")."""
+    yield path or ("cie",)
+    for name, each in getattr(command, "commands", {}).items():
+        yield from paths(each, *(path or ("cie",)), name)
+
+
 @cache
 def main_of(name: str) -> click.Command:
     command: click.Command = runpy.run_path(str(ROOT / name))["main"]
@@ -74,7 +81,7 @@ def _fresh_interpreter() -> Iterator[None]:
         warnings.resetwarnings()
         for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", ignored)
-        warnings.showwarning = lambda *shown, **_: _print(warnings.formatwarning(*shown[:4]))  # type: ignore[misc]
+        warnings.showwarning = lambda *shown, **_: _print(warnings.formatwarning(*shown[:4]))
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
-"""What the test files share: no network, and one small run of the demo, since it loads every model in the box."""
+"""What the test files share: no network, and one small run of the demo, since it loads every bundled model."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,18 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network, whatever is on the machine
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would wait for one another on two cores
+
+CACHE = tempfile.TemporaryDirectory(prefix="cie-tests-")  # removed with the interpreter
+os.environ["XDG_CACHE_HOME"] = CACHE.name  # no test reads or writes the user's own
+os.environ["CIE_SELF_CHECK"] = "1"  # and each model is checked anew, whatever another test found
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share its fixtures on one worker, unless they say what they share."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 class Demo(NamedTuple):

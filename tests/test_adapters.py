@@ -172,8 +172,8 @@ def test_beside_a_config(copy: Path, place: Path) -> None:
     for file in ("config.json", "processor_config.json"):  # as trainers save it, without the base model's weights
         shutil.copy(copy / "base" / file, copy / "adapter" / file)
     assert np.array_equal(vectors(copy / "adapter"), expected)
-    for file in (copy / "base").iterdir():  # all in one folder
-        shutil.copy(file, copy / "adapter" / file.name)
+    for part in (copy / "base").iterdir():  # all in one folder
+        shutil.copy(part, copy / "adapter" / part.name)
     shutil.rmtree(copy / "base")
     assert np.array_equal(vectors(copy / "adapter"), expected)
     assert cie.load(str(copy / "adapter")).revision == fingerprint(copy / "adapter")

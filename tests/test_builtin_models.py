@@ -10,7 +10,6 @@ from PIL import Image
 
 from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
-from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.models import builtin
 
 SCENES = [sample_scene(np.random.default_rng([99, k])) for k in range(20)]
@@ -32,7 +31,7 @@ def test_files_are_small_readable_half_precision_and_have_a_card(name: str) -> N
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ModelError, match="builtin-clip"):
+    with pytest.raises(ValueError, match="builtin-clip"):
         builtin.path("builtin-t5")
 
 

@@ -47,8 +47,8 @@ def setting_of(embedder: cie.Embedder) -> str:
 
 def test_the_dtype_asked_for_decides_not_the_one_saved(clip: Path, copy: Path) -> None:
     AutoModel.from_pretrained(clip, dtype=torch.float16).save_pretrained(copy)
-    assert cie.load(str(copy), device="cpu").dual_encoder.dtype == torch.float32
-    assert cie.load(str(copy), device="cpu", dtype="bfloat16").dual_encoder.dtype == torch.bfloat16
+    assert cie.load(str(copy), device="cpu").dual_encoder.dtype == torch.float32  # type: ignore[attr-defined]
+    assert cie.load(str(copy), device="cpu", dtype="bfloat16").dual_encoder.dtype == torch.bfloat16  # type: ignore[attr-defined]
 
 
 def test_a_fingerprint_is_of_what_decides_a_vector(clip: Path, copy: Path) -> None:

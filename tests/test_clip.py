@@ -38,7 +38,7 @@ def test_a_batch_is_its_images_one_by_one(directory: Path) -> None:
 def test_it_is_the_models_own_projection(directory: Path) -> None:
     embedder = cie.load(str(directory), device="cpu")
     model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
-    inputs = embedder.image_processor(images=[IMAGES[0]], return_tensors="pt")
+    inputs = embedder.image_processor(images=[IMAGES[0]], return_tensors="pt")  # type: ignore[attr-defined]
     with torch.inference_mode():
         expected = model.get_image_features(**inputs)
     expected = expected if torch.is_tensor(expected) else expected.pooler_output
@@ -85,7 +85,7 @@ def test_special_tokens_that_users_type_are_text():
     embedder = cie.load("builtin-clip", device="cpu")
     ended, cut, longer = embedder.encode_text(["a red<|endoftext|> car", "a red", "a red car"])
     assert np.abs(ended - cut).max() > 1e-3
-    tokenizer = embedder._tokenizer
+    tokenizer = embedder._tokenizer  # type: ignore[attr-defined]
     ids = tokenizer("a red<|endoftext|> car", split_special_tokens=True)["input_ids"]
     assert ids.count(tokenizer.eos_token_id) == 1
     assert np.isfinite(longer).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, cie, error_of, paths, script
 from PIL import Image
 
 from conditional_image_embeddings.collection.store import Store
@@ -15,22 +16,11 @@ from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.models.families import FAMILIES
 
-ROOT = Path(__file__).parents[1]
 
-
-def run(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def process(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """A Python of its own, where that is the point; most tests run the command in this one."""
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=170, check=False)
-
-
-def cie(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return run("-m", "conditional_image_embeddings", *arguments, cwd=cwd)
-
-
-def error_of(finished: "subprocess.CompletedProcess[str]", status: int) -> str:
-    assert finished.returncode == status, finished.stderr
-    assert "Traceback" not in finished.stderr
-    return finished.stderr
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +30,20 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *((), ("demo",), ("embed",), ("evaluate",), ("reproduce",), ("datasets",)),
-        *(("datasets", command) for command in ("list", "make", "download", "check")),
-    ],
-)
-def test_help_shows_an_example(command: tuple[str, ...]) -> None:
-    shown = cie(*command, "--help")
-    assert shown.returncode == 0
-    assert f"cie {' '.join(command)}".strip() in shown.stdout or "Commands:" in shown.stdout
+@pytest.mark.parametrize("path", list(paths()))
+def test_help_shows_an_example(path: tuple[str, ...]) -> None:
+    """Of every command, each as a process of its own: this is also the proof that it starts."""
+    shown = process("-m", "conditional_image_embeddings", *path[1:], "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    assert f"Example:  {' '.join(path)}" in shown.stdout or "Commands:" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["inference.py", "evaluate.py"])
+def test_help_of_the_papers_commands(name: str) -> None:
+    shown = process(ROOT / name, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert f"Example:  uv run python {name}" in shown.stdout
 
 
 def test_images_that_fail_are_listed_and_the_rest_is_done(cars: Path, tmp_path: Path) -> None:
@@ -93,7 +86,7 @@ def test_a_finished_job_is_seen_without_loading_a_model(tmp_path: Path) -> None:
         "import sys; from conditional_image_embeddings.cli import main;"
         f"main({arguments}, standalone_mode=False); sys.exit('torch' in sys.modules)"
     )
-    again = run("-c", code, cwd=tmp_path)
+    again = process("-c", code, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "0 embedded, 1 already there" in again.stdout
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "b.png")
@@ -183,29 +176,27 @@ def test_wrong_usage_ends_with_2_and_anything_else_with_1(tmp_path: Path) -> Non
     assert "Traceback" in cie("--debug", "embed", "nowhere", "-m", "pixels", cwd=tmp_path).stderr
 
 
-@pytest.mark.timeout(600)  # eleven processes that each load PyTorch
 def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     shared = ("--datasets_dir", cars, "--embedding_dir", tmp_path / "e", "--dataset_name", "synthetic_cars")
-    done = run(ROOT / "inference.py", "--model_id", "builtin", "--use_cache", "--batch_size", 8, *shared)
+    done = script("inference.py", "--model_id", "builtin", "--use_cache", "--batch_size", 8, *shared)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("40 embedded, 0 already there, 0 failed") == 6  # five aspects, and none
-    assert run(ROOT / "inference.py", "--model_name", "builtin-clip", *shared).returncode == 0
-    scored = run(
-        ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e", "--setting_pattern", "synthetic_cars-builtin-d*",
+    assert script("inference.py", "--model_name", "builtin-clip", *shared).returncode == 0
+    scored = script("evaluate.py", "--embedding_dir", tmp_path / "e", "--setting_pattern", "synthetic_cars-builtin-d*",
         cwd=tmp_path,
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
     assert "euclidean" in scored.stdout
     assert "car color" in scored.stdout
     assert "clip" not in scored.stdout
-    every = run(ROOT / "inference.py", "--model_id", "builtin", "--save_all", *shared)
+    every = script("inference.py", "--model_id", "builtin", "--save_all", *shared)
     assert every.stdout.count("num_layer") == 6 * 5
     answers = ("--model_id", "builtin", "--generative", "--text_encoder_id", "minilm")
-    assert run(ROOT / "inference.py", *answers, *shared).stdout.count("40 embedded") == 6
+    assert script("inference.py", *answers, *shared).stdout.count("40 embedded") == 6
     indirect = ("--model_id", "builtin-clip", "--indirect", "--indirect_num_components", 8)
-    assert run(ROOT / "inference.py", *indirect, *shared).stdout.count("40 embedded") == 5
-    assert "one" in error_of(run(ROOT / "inference.py", *answers, "--indirect", *shared), 2)
-    assert "cannot use" in error_of(run(ROOT / "inference.py", "--model_id", "builtin", "--indirect", *shared), 1)
+    assert script("inference.py", *indirect, *shared).stdout.count("40 embedded") == 5
+    assert "one" in error_of(script("inference.py", *answers, "--indirect", *shared), 2)
+    assert "cannot use" in error_of(script("inference.py", "--model_id", "builtin", "--indirect", *shared), 1)
     told = cie("words", tmp_path / "e", "-c", "Car Color", "--setting", "*generative*", "--json")
     rows = json.loads(told.stdout)
     assert len(rows) == 40
@@ -214,11 +205,10 @@ def test_the_papers_commands(cars: Path, tmp_path: Path) -> None:
     assert (
         "%" in cie("words", tmp_path / "e", "-c", "car color", "--setting", "*describe-car_color*num_layer_-1*").stdout
     )
-    unknown = run(ROOT / "inference.py", "--model_id", "builtin", "--dataset_name", "imagenet")
+    unknown = script("inference.py", "--model_id", "builtin", "--dataset_name", "imagenet")
     assert "synthetic_cars" in error_of(unknown, 1)
 
 
-@pytest.mark.timeout(600)
 def test_the_papers_vectors_by_the_papers_command(cars: Path, tmp_path: Path) -> None:
     shared = ("--datasets_dir", cars, "--embedding_dir", tmp_path / "e", "--dataset_name", "synthetic_cars")
     wanted = {
@@ -227,34 +217,34 @@ def test_the_papers_vectors_by_the_papers_command(cars: Path, tmp_path: Path) ->
             "native", "bfloat16", {"encoded_text": "chat", "text_encoder_dtype": "float32"}
         ),
         ("builtin-clip",): (None, "bfloat16", {}),
-        ("builtin-clip", "--indirect"): (None, "float32", {}),
+        ("builtin-clip", "--indirect", "--indirect_num_components", "8"): (None, "float32", {}),
     }  # fmt: skip
     before: list[Setting] = []
     for arguments, (positions, dtype, extra) in wanted.items():
-        done = run(ROOT / "inference.py", "--as_reference", "--model_id", *arguments, *shared)
+        done = script("inference.py", "--as_reference", "--model_id", *arguments, *shared)
         assert done.returncode == 0, done.stderr
         made = [each for each in Store(tmp_path / "e").settings() if each not in before]
         before += made
         for each in made:
             assert (each.positions, each.dtype) == (positions, dtype)
             assert each.extra.items() >= {"image_reading": "reference", **extra}.items()
-    done = run(ROOT / "inference.py", "--positions", "flat", "--dtype", "bfloat16", "--model_id", "builtin", *shared)
+    done = script("inference.py", "--positions", "flat", "--dtype", "bfloat16", "--model_id", "builtin", *shared)
     assert done.returncode == 0, done.stderr
     (flat,) = (each for each in Store(tmp_path / "e").settings("*describe-car_color-num*") if each not in before)
     assert (flat.positions, flat.dtype, flat.extra.keys()) == ("flat", "bfloat16", {"chat_template"})
     for twice in (("--dtype", "float32"), ("--positions", "native")):
-        both = run(ROOT / "inference.py", "--as_reference", *twice, "--model_id", "builtin", *shared)
+        both = script("inference.py", "--as_reference", *twice, "--model_id", "builtin", *shared)
         assert f"--as_reference sets {twice[0]} by itself" in error_of(both, 2)
-    sampled = error_of(run(ROOT / "inference.py", "--gen_do_sample", "--model_id", "builtin", *shared), 1)
+    sampled = error_of(script("inference.py", "--gen_do_sample", "--model_id", "builtin", *shared), 1)
     assert "temperature above 0" in sampled
     assert sampled.count("\n") == 1
 
 
 def test_results_as_the_papers_code_writes_them(cars: Path, tmp_path: Path) -> None:
     shared = ("--datasets_dir", cars, "--embedding_dir", "e", "--dataset_name", "synthetic_cars")
-    assert run(ROOT / "inference.py", "--model_id", "builtin", *shared, cwd=tmp_path).returncode == 0
-    evaluate = (ROOT / "evaluate.py", "--embedding_dir", "e", "--setting_pattern", "*-car_color-num_layer=-1*")
-    scored = run(*evaluate, "--mode", "one_setting", cwd=tmp_path)
+    assert script("inference.py", "--model_id", "builtin", *shared, cwd=tmp_path).returncode == 0
+    evaluate = ("evaluate.py", "--embedding_dir", "e", "--setting_pattern", "*-car_color-num_layer=-1*")
+    scored = script(*evaluate, "--mode", "one_setting", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     assert "AMI / NMI" in scored.stdout
     (line, _) = (line for line in scored.stdout.splitlines() if line.startswith("dior"))
@@ -275,10 +265,10 @@ def test_results_as_the_papers_code_writes_them(cars: Path, tmp_path: Path) -> N
     }  # fmt: skip
     ids = list(Store(tmp_path / "e").read(setting)[0])
     Store(tmp_path / "e").forget("synthetic_cars", None, ids[:1])
-    advised = error_of(run(*evaluate, cwd=tmp_path), 1)
+    advised = error_of(script(*evaluate, cwd=tmp_path), 1)
     assert "--allow-missing" in advised
     for written in ("--allow-missing", "--allow_missing"):
-        assert run(*evaluate, written, "--mode", "all", cwd=tmp_path).returncode == 0
+        assert script(*evaluate, written, "--mode", "all", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("target", [(), ("mine",), ("/elsewhere",)])
@@ -300,7 +290,7 @@ def test_the_download_script_sees_the_callers_directory(tmp_path: Path, target: 
 
 
 def test_nothing_has_to_be_set_up_for_indirect() -> None:
-    done = run("-m", "poethepoet", "indirect-setup", cwd=ROOT)
+    done = process("-m", "poethepoet", "indirect-setup", cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "InDiReCT is part of this package: nothing has to be set up\n"
 
@@ -313,11 +303,11 @@ def test_a_universal_set(tmp_path: Path) -> None:
     (tmp_path / "info_files/met").mkdir(parents=True)
     (tmp_path / "info_files/met/test.json").write_text(json.dumps(rows))
     shared = ("--dataset_name", "met", "--embedding_dir", tmp_path / "e")
-    assert "--dataset_info_dir" in error_of(run(ROOT / "inference.py", "--model_id", "builtin", *shared), 2)
+    assert "--dataset_info_dir" in error_of(script("inference.py", "--model_id", "builtin", *shared), 2)
     shared = (*shared, "--dataset_info_dir", tmp_path)
-    done = run(ROOT / "inference.py", "--model_id", "builtin", *shared)
+    done = script("inference.py", "--model_id", "builtin", *shared)
     assert done.stdout.count("4 embedded, 0 already there, 0 failed") == 1, done.stderr  # once: none is its only aspect
-    scored = run(ROOT / "evaluate.py", "--embedding_dir", tmp_path / "e", cwd=tmp_path)  # finds the list again
+    scored = script("evaluate.py", "--embedding_dir", tmp_path / "e", cwd=tmp_path)  # finds the list again
     assert scored.returncode == 0, scored.stderr
     assert "none" in scored.stdout
 

@@ -21,7 +21,7 @@ from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 
 CONDITIONS = ["car color", None, "the model of the vehicle"]
-# One of each way of sharing, and the families that the main job names.
+# One of each strategy, and the families that the main job names.
 KEYS = [
     "qwen2_5_vl",
     "qwen3_vl",
@@ -98,9 +98,9 @@ def test_the_tokenizers_padding_side_changes_nothing(key, directories):
 
 
 @pytest.mark.parametrize("key", ["idefics3", "qwen3_5"])
-def test_share_false_gives_the_same_vectors_by_plain_passes(key, dior, directories):
+def test_share_false_gives_the_same_vectors_by_separate_passes(key, dior, directories):
     plain = load(directories(key), share=False)
-    assert plain.plan.name == "separate"
+    assert plain.plan.strategy == "separate"
     np.testing.assert_allclose(plain.encode(IMAGES, CONDITIONS), dior(key).encode(IMAGES, CONDITIONS), atol=1e-4)
 
 
@@ -274,7 +274,7 @@ def test_ensembles_are_means_over_prompts_and_layers_of_unit_length(dior):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("key", ["idefics3", "gemma3"])
-def test_half_precision_shared_and_plain_agree(key, dtype, directories):
+def test_half_precision_shared_and_separate_agree(key, dtype, directories):
     shared, plain = (
         load(directories(key, calm=True), dtype, share=share).encode(IMAGES, CONDITIONS) for share in (True, False)
     )
@@ -303,7 +303,7 @@ def test_a_model_without_a_chat_template_reads_image_and_text(directories):
     np.testing.assert_allclose(embedder.encode(IMAGES[0], "car color"), expected, atol=1e-4)
 
 
-def test_an_image_behind_the_text_is_embedded_by_plain_passes(directories, tmp_path, caplog):
+def test_an_image_behind_the_text_is_embedded_by_separate_passes(directories, tmp_path, caplog):
     directory = save("idefics3", tmp_path)
     processor = AutoProcessor.from_pretrained(directory)
     processor.chat_template = (
@@ -311,7 +311,7 @@ def test_an_image_behind_the_text_is_embedded_by_plain_passes(directories, tmp_p
     )
     processor.save_pretrained(directory)
     embedder = load(directory)
-    assert embedder.plan.name == "separate"
+    assert embedder.plan.strategy == "separate"
     assert "separate pass" in caplog.text
     together = embedder.encode(IMAGES, CONDITIONS)
     np.testing.assert_allclose(embedder.encode(IMAGES[1], CONDITIONS[2]), together[1, 2], atol=1e-5)

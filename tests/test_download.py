@@ -2,8 +2,8 @@
 
 import hashlib
 import io
+import math
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -12,13 +12,14 @@ from pathlib import Path
 import miniatures as mini
 import pytest
 import web_server
+from commands import cie
 from filelock import FileLock
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.datasets.archives import unpack
 from conditional_image_embeddings.datasets.download import Archive, download, steps
 from conditional_image_embeddings.datasets.transfer import fetch
-from conditional_image_embeddings.errors import DatasetError
+from conditional_image_embeddings.errors import DatasetError, OptionError
 
 BODY = bytes(range(256)) * 4096  # 1 MB: more than what the sockets hold
 MD5 = hashlib.md5(BODY).hexdigest()  # noqa: S324
@@ -37,6 +38,29 @@ def get(server: web_server.Server, target: Path, path: str = "/file", **given: o
 
 
 @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        *(({"timeout": value}, "timeout is .*: give seconds above 0") for value in (math.inf, math.nan, 0, -1, 1e10)),
+        *(({"attempts": value}, "attempts is .*: give a number of at least 1") for value in (0, -3)),
+        *(({"backoff": value}, "backoff is .*: give seconds of at least 0") for value in (math.inf, math.nan, -0.5)),
+    ],
+)
+def test_patience_that_is_no_number_is_refused(
+    server: web_server.Server, tmp_path: Path, given: dict[str, float], message: str
+) -> None:
+    """Before anything is asked for, also where nothing would be downloaded."""
+    for begin in (
+        lambda: get(server, tmp_path / "file", **given),
+        lambda: download("cub200", tmp_path, **given),  # type: ignore[arg-type]
+        lambda: download("cars196", tmp_path, **given),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(OptionError, match=message) as error:
+            begin()
+        assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     "faults",
     [
         [],
@@ -47,7 +71,7 @@ def get(server: web_server.Server, target: Path, path: str = "/file", **given: o
         ["cut", "whole"],
         ["cut", "elsewhere"],
         ["cut", 416],
-        ["cut", 500, 503, "cut", 502, 504, "cut", "reset", "cut"],  # each cut brings something: the tries start over
+        ["cut", 500, 503, "cut", 502, 504, "cut", "reset", "cut"],  # each cut brings something: the attempts start over
     ],
     ids=str,
 )
@@ -61,7 +85,7 @@ def test_the_file_arrives_whole_in_spite_of(server: web_server.Server, tmp_path:
 
 def test_only_the_rest_is_asked_for(server: web_server.Server, tmp_path: Path) -> None:
     server.faults = ["cut", 503]
-    with pytest.raises(DatasetError, match=r"1 tries\); [\d,]+ bytes are in .*file\.part: the same command goes on"):
+    with pytest.raises(DatasetError, match=r"1 attempts\); [\d,]+ bytes are in .*file\.part: the same command goes on"):
         get(server, tmp_path / "file", attempts=1)
     have = (tmp_path / "file.part").stat().st_size
     assert 0 < have < len(BODY)
@@ -96,7 +120,7 @@ def test_redirects_are_followed(server: web_server.Server, tmp_path: Path) -> No
     [
         ([404], {}, r"/file answered 404 Not Found: the file may have moved"),
         ([403], {}, r"answered 403"),
-        ([503, 503, 503], {}, r"answered 503 Service Unavailable \(3 tries\)$"),
+        ([503, 503, 503], {}, r"answered 503 Service Unavailable \(3 attempts\)$"),
         ([], {"md5": "0" * 32}, r"has the MD5 .*, not 0{32}: it is broken"),
         ([], {"max_bytes": 1000}, r"has 1,048,576 bytes, more than 1,000"),
         (["unsized"], {"max_bytes": 1000}, r"is larger than 1,000 bytes"),
@@ -119,7 +143,7 @@ def test_places_that_cannot_serve(tmp_path: Path, server: web_server.Server) -> 
     closed = server.base
     with web_server.serving() as gone:
         closed = gone.base
-    with pytest.raises(DatasetError, match=r"cannot be downloaded: .*3 tries"):
+    with pytest.raises(DatasetError, match=r"cannot be downloaded: .*3 attempts"):
         fetch(f"{closed}/file", tmp_path / "file", backoff=0.01, attempts=3)
     (tmp_path / "file").mkdir()
     with pytest.raises(DatasetError, match=r"file cannot be written: Is a directory"):
@@ -251,6 +275,15 @@ def test_nothing_lands_outside(tmp_path: Path, name: str) -> None:
     assert not Path("/evil").exists()
 
 
+def test_folders_nested_without_end_are_not_unpacked(tmp_path: Path) -> None:
+    for suffix, data in ((".zip", evil_zip("d/" * 1500 + "1.jpg")), (".tar", evil_tar("d/" * 1500 + "1.jpg"))):
+        archive = tmp_path / f"archive{suffix}"
+        archive.write_bytes(data)
+        with pytest.raises(DatasetError, match="nests more than 64 folders"):
+            unpack(archive, tmp_path / "in")
+        assert not list((tmp_path / "in").iterdir())
+
+
 def test_links_are_not_unpacked(tmp_path: Path) -> None:
     kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
     for index, data in enumerate((evil_zip("link", 0o120777), *(evil_tar("link", kind) for kind in kinds))):
@@ -289,11 +322,6 @@ def test_one_wrong_bit_is_found(tmp_path: Path) -> None:
     archive.write_bytes(data)
     with pytest.raises(DatasetError, match=r"not a whole archive: Bad CRC"):
         unpack(archive, tmp_path / "here")
-
-
-def cie(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "conditional_image_embeddings", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_commands(posters: str, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""The shared passes against plain ones: every family, two image sizes, eight prompts of different lengths.
+"""The shared passes against separate ones: every family, two image sizes, eight prompts of different lengths.
 
 The reference shares no code with the engine: the whole model, called as transformers documents it, on one image and one
 prompt at a time. Negative controls prove that these tests would notice a wrong mask or position.
+
+A family is built and loaded once for all its tests, which run one after another on one worker (`of_families`).
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +32,10 @@ from conditional_image_embeddings.engine import (
     words,
 )
 from conditional_image_embeddings.engine.loading import LVLM
+from conditional_image_embeddings.engine.plan import ExecutionPlan
 from conditional_image_embeddings.engine.prompts import Prepared, PromptMaker
 from conditional_image_embeddings.engine.texts import text_prompt
-from conditional_image_embeddings.engine.tree import Tree
+from conditional_image_embeddings.engine.tree import PromptTree
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.conditions import prompt
 from conditional_image_embeddings.models.checkpoint import Checkpoint
@@ -62,13 +66,46 @@ def picture(width: int, height: int, seed: int) -> Image.Image:
 IMAGES = [picture(112, 80, 0), picture(60, 140, 1)]
 
 
-class Tried(NamedTuple):
-    """A family's tiny model as the engine loads it, and (images, prompts, layers, d) from plain transformers."""
+class Plain(NamedTuple):
+    """A tiny model as transformers loads it."""
 
-    directory: Path
+    processor: Any
+    model: Any
+
+    @classmethod
+    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> "Plain":
+        model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)
+        return cls(AutoProcessor.from_pretrained(directory), model.eval())
+
+    def inputs(self, image: Image.Image, text: str) -> Any:
+        return official(self.processor, image, text, placed=self.model.config.model_type in PLACED)
+
+    def last_tokens(self) -> torch.Tensor:
+        """Hidden states (images, prompts, layers, d) of each prompt's last token, each from a call of its own."""
+        dtype = self.model.dtype
+        return torch.stack(
+            [
+                torch.stack([last_token(self.model, self.inputs(image, text).to(dtype)) for text in TEXTS])
+                for image in IMAGES
+            ]
+        )
+
+
+class Tried(NamedTuple):
+    """A family's tiny model as the engine loads it and as transformers does, and what the latter gives."""
+
     lvlm: LVLM
-    plan: self_check.Choice
+    plan: ExecutionPlan
+    plain: Plain
     reference: torch.Tensor
+    batches: dict[int, list[Prepared]]
+
+    def prepared(self, prompts: int = len(TEXTS)) -> list[Prepared]:
+        """The images under the first few texts."""
+        if prompts not in self.batches:
+            maker = PromptMaker(self.lvlm, TEXTS[:prompts])
+            self.batches[prompts] = [maker(image) for image in IMAGES]
+        return self.batches[prompts]
 
 
 def last_token(model: Any, inputs: Any) -> torch.Tensor:
@@ -104,56 +141,51 @@ def official(processor: Any, image: Image.Image, text: str, *, placed: bool) -> 
     return processor.apply_chat_template(messages, **options, processor_kwargs=types)
 
 
-def reference(directory: Path, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Hidden states of the last token of each prompt, each from a call of its own."""
-    processor = AutoProcessor.from_pretrained(directory)
-    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).eval()
-
-    def states(image: Image.Image, text: str) -> torch.Tensor:
-        inputs = official(processor, image, text, placed=model.config.model_type in PLACED).to(dtype)
-        return last_token(model, inputs)
-
-    return torch.stack([torch.stack([states(image, text) for text in TEXTS]) for image in IMAGES])
-
-
 @pytest.fixture(scope="session")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tried]:
-    made: dict[str, Tried] = {}
-
+    @cache
     def get(key: str) -> Tried:
-        if key not in made:
-            directory = save(key, tmp_path_factory.mktemp(key))
-            lvlm = loading.load(Checkpoint.find(str(directory), device="cpu"))
-            made[key] = Tried(directory, lvlm, self_check.choose(lvlm), reference(directory))
-        return made[key]
+        directory = save(key, tmp_path_factory.mktemp(key))
+        lvlm = loading.load(Checkpoint.find(str(directory), device="cpu"))
+        plan = self_check.choose(lvlm)
+        plan.apply(lvlm)
+        plain = Plain.load(directory)
+        return Tried(lvlm, plan, plain, plain.last_tokens(), {})
 
     return get
 
 
-def prepared(lvlm: LVLM, texts: list[str] = TEXTS) -> list[Prepared]:
-    maker = PromptMaker(lvlm, texts)
-    return [maker(image) for image in IMAGES]
+def of_families(*keys: str) -> Any:
+    """A test per family; all of a family go to one worker."""
+    return pytest.mark.parametrize(
+        "key", [pytest.param(key, id=key, marks=pytest.mark.xdist_group(f"family {key}")) for key in keys]
+    )
 
 
-def run(tried: Tried, way: Any, batch: list[Prepared], layers: list[int], *, share: bool = True) -> torch.Tensor:
-    """One way of running the model, on as many images at a time as the model allows."""
+SHARING = {family.key: family.sharing for family in FAMILIES}
+PACKED = [key for key, sharing in SHARING.items() if sharing == "packed"]
+CACHED = [key for key, sharing in SHARING.items() if sharing == "cached"]
+
+
+def run(tried: Tried, states: Any, batch: list[Prepared], layers: list[int], *, share: bool = True) -> torch.Tensor:
+    """One strategy, on as many images at a time as the model allows."""
     with torch.inference_mode():
-        return tried.plan.in_parts(batch, lambda part: way(tried.lvlm, part, layers, [-1]), share=share)[:, :, 0]
+        return tried.plan.in_parts(batch, lambda part: states(tried.lvlm, part, layers, [-1]), share=share)[:, :, 0]
 
 
 def test_the_table_and_the_tests_know_the_same_families():
-    assert {family.key for family in FAMILIES} == set(BUILDERS)
+    assert set(SHARING) == set(BUILDERS)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
-def test_shared_passes_equal_plain_transformers(family, tried, record_property):
-    _, lvlm, plan, expected = tried(family.key)
-    assert plan.name == family.sharing
+@of_families(*SHARING)
+def test_shared_passes_equal_plain_transformers(key, tried, record_property):
+    lvlm, plan, _, expected, _ = one = tried(key)
+    assert plan.strategy == SHARING[key]
     layers = [0, 2, len(lvlm.layers)]
     largest = 0.0
     for k in (1, 3, 8):
         with torch.inference_mode():
-            got = plan.run(lvlm, prepared(lvlm, TEXTS[:k]), layers, [-1])[:, :, 0]
+            got = plan.run(lvlm, one.prepared(k), layers, [-1])[:, :, 0]
         largest = max(largest, float((got - expected[:, :k, layers]).abs().max()))
     record_property("largest_difference", largest)  # `pytest --junit-xml` writes it down
     assert largest <= EXACT
@@ -161,71 +193,72 @@ def test_shared_passes_equal_plain_transformers(family, tried, record_property):
     assert other_image.min() > WRONG, "the image makes no difference, so this proves nothing"
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
-def test_plain_batches_and_every_layer_equal_plain_transformers(family, tried):
+@of_families(*SHARING)
+def test_separate_batches_and_every_layer_equal_plain_transformers(key, tried):
     """The rival and fallback is exact on every family; one pass gives all layers, each as `hidden_states[k]`."""
-    _, lvlm, _, expected = one = tried(family.key)
-    got = run(one, separate.hidden_states, prepared(lvlm, TEXTS[:3]), list(range(len(lvlm.layers) + 1)), share=False)
+    lvlm, _, _, expected, _ = one = tried(key)
+    got = run(one, separate.hidden_states, one.prepared(3), list(range(len(lvlm.layers) + 1)), share=False)
     assert float((got - expected[:, :3]).abs().max()) <= EXACT
 
 
 # HunYuan-VL's layers and Molmo 2's tower once passed for what they are not: rounding hid it.
-@pytest.mark.parametrize("key", ["hunyuan_vl", "molmo2", "qwen2_5_vl", "gemma3"])
-def test_half_precision_lies_within_the_law(key, tmp_path):
+@of_families("hunyuan_vl", "molmo2", "qwen2_5_vl", "gemma3")
+def test_half_precision_lies_within_the_invariants(key, tmp_path):
     directory = save(key, tmp_path, calm=True)
     lvlm = loading.load(Checkpoint.find(str(directory), device="cpu", dtype="bfloat16"))
     plan = self_check.choose(lvlm)
+    plan.apply(lvlm)
     layers = [2, len(lvlm.layers)]
+    maker = PromptMaker(lvlm, TEXTS[:3])
     with torch.inference_mode():
-        got = plan.run(lvlm, prepared(lvlm, TEXTS[:3]), layers, [-1])[:, :, 0].float()
-    expected = reference(directory, torch.bfloat16)[:, :3, layers].float()
+        got = plan.run(lvlm, [maker(image) for image in IMAGES], layers, [-1])[:, :, 0].float()
+    expected = Plain.load(directory, torch.bfloat16).last_tokens()[:, :3, layers].float()
     assert torch.nn.functional.cosine_similarity(got, expected, dim=-1).min() >= 0.9999
 
 
-PACKED = [family.key for family in FAMILIES if family.sharing == "packed"]
-CACHED = [family.key for family in FAMILIES if family.sharing == "cached"]
-
-
-@pytest.mark.parametrize("key", [*CACHED, *PACKED])
+@of_families(*CACHED, *PACKED)
 def test_cached_passes_are_exact_on_every_family_that_shares(key, tried):
-    _, lvlm, _, expected = one = tried(key)
-    got = run(one, cached.hidden_states, prepared(lvlm), [2, len(lvlm.layers)])
+    lvlm, _, _, expected, _ = one = tried(key)
+    got = run(one, cached.hidden_states, one.prepared(), [2, len(lvlm.layers)])
     assert float((got - expected[:, :, [2, len(lvlm.layers)]]).abs().max()) <= EXACT
 
 
-def wrong(tried: Tried, way: Any) -> float:
+def wrong(tried: Tried, states: Any, *, images: int = 1) -> float:
     top = len(tried.lvlm.layers)
-    return float((run(tried, way, prepared(tried.lvlm), [top])[:, :, 0] - tried.reference[:, :, top]).abs().max())
+    found = run(tried, states, tried.prepared()[:images], [top])[:, :, 0]
+    return float((found - tried.reference[:images, :, top]).abs().max())
 
 
-@pytest.mark.parametrize("key", PACKED)
+@of_families(*PACKED)
 def test_a_mask_that_lets_branches_see_each_other_is_noticed(key, tried, monkeypatch):
-    monkeypatch.setattr(Tree, "sees", lambda tree: torch.ones(len(tree), len(tree), dtype=torch.bool).tril())
+    monkeypatch.setattr(
+        PromptTree, "attention_mask", lambda tree: torch.ones(len(tree), len(tree), dtype=torch.bool).tril()
+    )
     assert wrong(tried(key), packed.hidden_states) > WRONG
 
 
-@pytest.mark.parametrize("key", PACKED)
+@of_families(*PACKED)
 def test_positions_that_run_on_through_the_branches_are_noticed(key, tried, monkeypatch):
-    def running(one: Prepared, tree: Tree) -> torch.Tensor:
+    def running(one: Prepared, tree: PromptTree) -> torch.Tensor:
         return (torch.arange(len(tree)) + one.prefix).expand(len(one.token_positions(0)), -1)
 
     monkeypatch.setattr(packed, "_positions", running)
     assert wrong(tried(key), packed.hidden_states) > WRONG
 
 
-@pytest.mark.parametrize("key", ["qwen3_5", "qwen3_5_moe", "lfm2_vl", "aya_vision"])
+@of_families("qwen3_5", "qwen3_5_moe", "lfm2_vl", "aya_vision")
 def test_a_prefix_padded_on_the_wrong_side_is_noticed(key, tried, monkeypatch):
     """Carried states and windows; plain attention does not mind where the padding is."""
     monkeypatch.setattr(cached, "token_inputs", lambda rows, fill, left=False: batches.token_inputs(rows, fill))
     monkeypatch.setattr(cached, "position_ids", lambda rows, left=False: batches.position_ids(rows))
-    assert wrong(tried(key), cached.hidden_states) > WRONG
+    assert wrong(tried(key), cached.hidden_states, images=2) > WRONG
 
 
 # These take no positions from outside: their layers count how far back a key is, or have none.
 WITHOUT_POSITIONS = {"inkling2", "inkling2_loop", "inkling_mm_model", "nemotron_h_omni"}
 
 
-@pytest.mark.parametrize("key", [key for key in (*CACHED, *PACKED) if key not in WITHOUT_POSITIONS])
+@of_families(*(key for key in (*CACHED, *PACKED) if key not in WITHOUT_POSITIONS))
 def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
     def shifted(rows: list[torch.Tensor], left: bool = False) -> torch.Tensor:
         return batches.position_ids(rows, left=left) + (0 if left else 2)
@@ -234,53 +267,51 @@ def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
     assert wrong(tried(key), cached.hidden_states) > WRONG
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
-def test_texts_in_a_batch_are_the_texts_one_by_one(family, tried):
+@of_families(*SHARING)
+def test_texts_in_a_batch_are_the_texts_one_by_one(key, tried):
     """Without an image, on every family: prompts of different lengths, each against a plain call of transformers."""
-    directory, lvlm, plan, _ = tried(family.key)
+    lvlm, plan, plain, _, _ = tried(key)
     prompts = [text_prompt("red", "car color"), text_prompt("a much longer text, of the weather", None)]
     layers = [1, 2, len(lvlm.layers)]
-    if family.key in WITH_IMAGE:
+    if key in WITH_IMAGE:
         with pytest.raises(ModelError, match="no text without an image"):
             texts.text_hidden_states(lvlm, prompts, layers, [-1], 1)
         return
     with torch.inference_mode():
         got = texts.text_hidden_states(lvlm, prompts, layers, [-1], 2048 if plan.shares else 1)[:, 0]
     assert float((got[0] - got[1]).abs().max()) > WRONG
-    processor = AutoProcessor.from_pretrained(directory)
-    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
     for text, vectors in zip(prompts, got, strict=True):
-        with_image = official(processor, IMAGES[0], text, placed=model.config.model_type in PLACED)["input_ids"][0]
+        with_image = plain.inputs(IMAGES[0], text)["input_ids"][0]
         ids = lvlm.chat.text_ids(text)
         head = next(n for n, (a, b) in enumerate(zip(with_image, ids, strict=False)) if a != b)
         assert torch.equal(torch.cat([with_image[:head], with_image[head - len(ids) :]]), ids), (
             "more than a piece is out"
         )
         assert lvlm.image_token_id not in ids
-        if processor.chat_template:
+        if plain.processor.chat_template:
             messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
-            chat = processor.apply_chat_template(messages, add_generation_prompt=True)
+            chat = plain.processor.apply_chat_template(messages, add_generation_prompt=True)
             assert lvlm.tokenizer.decode(ids).removeprefix("<s>") == chat
-        states = last_token(model, {"input_ids": ids[None]})
+        states = last_token(plain.model, {"input_ids": ids[None]})
         if len(states) < len(lvlm.layers) + 1:  # without an image, Mllama leaves its layers of cross attention out
             states = states[[0, 1, 1, 2, -1]]
         assert float((vectors - states[layers]).abs().max()) <= EXACT
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
-def test_what_comes_next_is_what_the_whole_model_says(family, tried, monkeypatch):
+@of_families(*SHARING)
+def test_what_comes_next_is_what_the_whole_model_says(key, tried, monkeypatch):
     """On every family: a prompt's logits against a plain call of its own, and one token more, or why there is none."""
-    _, lvlm, plan, _ = tried(family.key)
-    batch = prepared(lvlm, TEXTS[:2])
+    lvlm, plan, _, _, _ = one = tried(key)
+    batch = one.prepared(2)
     with torch.inference_mode(), monkeypatch.context() as patch:
-        if family.key == "llama4":  # as the library is, without what the tests add to it for their references
+        if key == "llama4":  # as the library is, without what the tests add to it for their references
             patch.delattr(modeling_llama4.MoeCausalLMOutputWithPast, "image_outputs")
         parts = plan.parts(batch, share=plan.caches)
         for part in parts:
             reason = words.silence(lvlm, part, share=plan.caches)
-            assert (reason is not None) == (family.key in WITH_IMAGE)
+            assert (reason is not None) == (key in WITH_IMAGE)
             assert "\n" not in (reason or "")
-        groups = [group for part in parts for group in generation.read(lvlm, part, [], share=plan.caches)]
+        groups = [group for part in parts for group in generation.prefill(lvlm, part, [], share=plan.caches)]
     got = sorted(tuple(row.tolist()) for group in groups for row in group.logits)
     with torch.inference_mode():
         singles = [separate.prompt_inputs(lvlm, [single]) for each in batch for single in each.singles()]
@@ -288,10 +319,11 @@ def test_what_comes_next_is_what_the_whole_model_says(family, tried, monkeypatch
     np.testing.assert_allclose(got, sorted(tuple(row.tolist()) for row in expected), atol=EXACT)
 
 
-def test_sharing_where_it_is_unsound_would_be_noticed(tried):
+@of_families("paligemma")
+def test_sharing_where_it_is_unsound_would_be_noticed(key, tried):
     """PaliGemma's image sees the text: the engine must find that out by itself, and it is wrong by far otherwise."""
-    assert tried("paligemma").plan.name == "separate"
-    assert wrong(tried("paligemma"), cached.hidden_states) > WRONG
+    assert tried(key).plan.strategy == "separate"
+    assert wrong(tried(key), cached.hidden_states) > WRONG
 
 
 def last_norm(lvlm: LVLM, inputs: dict[str, Any]) -> tuple[str, torch.Tensor]:
@@ -309,14 +341,14 @@ def last_norm(lvlm: LVLM, inputs: dict[str, Any]) -> tuple[str, torch.Tensor]:
     return name, output[:, -1]
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
-def test_the_last_layer_is_the_normed_state_whatever_the_config_says(family, tried, monkeypatch):
+@of_families(*SHARING)
+def test_the_last_layer_is_the_normed_state_whatever_the_config_says(key, tried, monkeypatch):
     """`tie_last_hidden_states` decides what transformers' own `hidden_states[-1]` is; this engine's is normed."""
-    _, lvlm, plan, _ = tried(family.key)
-    batch = prepared(lvlm, TEXTS[:1])[:1]
+    lvlm, plan, _, _, _ = one = tried(key)
+    batch = one.prepared(1)[:1]
     tokens, image = separate.prompt_inputs(lvlm, batch[0].singles())
     name, expected = last_norm(lvlm, tokens | image)
-    assert "norm" in name or family.key == "qwen4_exp"  # its mixer of streams norms them first
+    assert "norm" in name or key == "qwen4_exp"  # its mixer of streams norms them first
     for tied in (None, False, True):
         for config in (lvlm.decoder.config, lvlm.model.config):
             monkeypatch.setattr(config, "tie_last_hidden_states", tied, raising=False)

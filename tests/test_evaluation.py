@@ -17,7 +17,7 @@ from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
-from conditional_image_embeddings.evaluation import METRICS, evaluate, evaluate_settings, scores
+from conditional_image_embeddings.evaluation import METRICS, evaluate, scores
 from conditional_image_embeddings.evaluation.retrieval import intervals, per_query
 from conditional_image_embeddings.inputs import sources
 from conditional_image_embeddings.inputs.images import read_image
@@ -381,7 +381,7 @@ def test_labels_of_ones_own_score_a_folder(tmp_path: Path, caplog: pytest.LogCap
     assert (row["map_at_r"], row["precision_at_1"]) == (0.75, 0.75)  # c lies nearer to b
     assert not caplog.records
     del labels["a"], labels["c"]
-    (part,) = evaluate_settings(store, [setting], benchmark=labelled({**labels, "a": "small"}), metric="euclidean")
+    (part,) = evaluate(store, [setting], benchmark=labelled({**labels, "a": "small"}), metric="euclidean")
     assert (part["images"], part["queries"], part["precision_at_1"]) == (3, 2, 1)
     assert "1 of 4 vectors have no label: c; the scores are those of the others among themselves" in caplog.text
 
@@ -410,7 +410,7 @@ def test_a_condition_picks_its_aspect_of_ones_own_labels(tmp_path: Path) -> None
 def test_an_image_with_two_vectors_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path / "embeddings")
     own_setting(store, ids="abcdb")
-    with pytest.raises(EvaluationError, match="1 images have more than one vector: b; did two jobs write at once"):
+    with pytest.raises(EvaluationError, match="1 images have more than one vector: b; run the `cie embed`"):
         evaluate(store, benchmark=labelled(dict(zip("abcd", "xxyy", strict=True))))
 
 

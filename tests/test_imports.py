@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,15 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     modules = set(done.stdout.splitlines())
     assert "conditional_image_embeddings" in modules
     assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("name", ["click", "torch", "numpy", "json", "pathlib", "PIL"])
+def test_the_current_directory_is_no_place_of_code(name: str, tmp_path: Path) -> None:
+    """`python -m` looks there first, and beside photographs may lie a folder of that name."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit('code of the current directory ran')")
+    command = [sys.executable, "-m", "conditional_image_embeddings", "embed", "nowhere", "-m", "pixels"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert "nowhere" in done.stderr

@@ -44,6 +44,8 @@ def photos(tmp_path: Path) -> Path:
     "lines",
     [
         ["image_id,car color,car_model", "a/2.png,red,van", "a/1.jpg,blue,bus"],
+        ["\ufeffimage_id,car color,car_model", "a/2.png,red,van", "a/1.jpg,blue,bus"],
+        [",,photo,car_color,car_model", "0,0,a/2,red,van", "1,1,a/1,blue,bus"],  # twice without a name
         ["car color\tfile_names\tcar model", "red\t./a/2.png\tvan", "blue\ta/1\tbus", ""],
         ["photo,car_color,car_model", '"a/2",red,van', "a/1,blue,bus"],
         [",photo,car_color,car_model", "0,a/2,red,van", "1,a/1,blue,bus"],  # pandas counts its rows
@@ -72,6 +74,10 @@ def test_a_table_s_columns_are_aspects(photos: Path, tmp_path: Path, lines: list
         (["id,color", "a/1,red", "a/2"], r"line 3: 1 values for 2 columns"),
         (["id,color", "a/1,red", ",red"], r"line 3: id is empty"),
         (["id", "a/1"], r"has no column of labels"),
+        (["id,color,color", "a/1,red,blue", "a/2,red,blue"], r"has the column color more than once; leave one of them"),
+        (["\ufeffid,color,id", "a/1,red,a/2", "a/2,red,a/1"], r"has the column id more than once"),
+        (["id\tcolor\tmood\tcolor", "a/1\tred\tx\tblue"], r"has the column color more than once"),
+        (["id,car color,car_color", "a/1,red,blue", "a/2,red,blue"], r"has 'car color' and 'car_color', one name"),
         (["id,color"], r"has no rows"),
         ([], r"has no rows"),
     ],
@@ -134,3 +140,9 @@ def test_unknown_and_missing_lists(tmp_path: Path) -> None:
         from_list("imagenet", tmp_path)
     with pytest.raises(DatasetError, match=r"there is no .*info_files/rp2k/test\.json"):
         from_list("rp2k", tmp_path)
+
+
+def test_labels_and_aspects_are_in_one_spelling(photos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "labels.csv", ["photo,caf\u00e9", "a/1,cr\u00e8me", "a/2,cre\u0300me"])
+    found = from_table(photos, tmp_path / "labels.csv", aspects=["cafe\u0301"])
+    assert found.labels == {Aspect("caf\u00e9"): {"a/1.jpg": "cr\u00e8me", "a/2.png": "cr\u00e8me"}}

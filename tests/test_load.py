@@ -70,7 +70,7 @@ def test_the_papers_pixels_with_every_method(model: str, options: dict[str, str]
     upright, reference = (cie.load(model, **options, **reading) for reading in ({}, {"image_reading": "reference"}))
     if upright.method == "clay":
         for each in (upright, reference):
-            each.fit([IMAGE])
+            each.fit([IMAGE])  # type: ignore[attr-defined]
     condition = "car color" if upright.conditional else None
     seen = [each.encode([tmp_path / "photos/turned.png", IMAGE], condition) for each in (upright, reference)]
     assert (seen[1][0] == seen[1][1]).all()

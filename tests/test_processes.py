@@ -126,7 +126,7 @@ def test_an_embedder_that_nobody_holds_is_gone() -> None:
 def test_closing_frees_the_model_and_says_so_afterwards() -> None:
     dior = cie.load("builtin", device="cpu")
     generative = with_method(dior, "generative", text_encoder="minilm")
-    model = weakref.ref(dior.lvlm.model)
+    model = weakref.ref(dior.lvlm.model)  # type: ignore[attr-defined]
     with generative as same:
         assert same is generative
         assert generative.encode(IMAGES[0], "car color").shape == (384,)

@@ -1,10 +1,9 @@
-"""What a person can ask of the models in the box: words for an image, images for a word, the best layer and prompt."""
+"""What a person can ask of the bundled models: words for an image, images for a word, the best layer and prompt."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from PIL import Image
@@ -104,15 +103,14 @@ def test_words_are_told_from_the_store(swept) -> None:
 def test_the_commands(swept, tmp_path: Path) -> None:
     store, benchmark, _, rows = swept
 
-    def cie(*arguments: object) -> str:
-        command = [sys.executable, "-m", "conditional_image_embeddings", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    def shown(*arguments: object) -> str:
+        done = commands.cie(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     axes = ("--layers", "0,-1", "--prompt-types", "describe,express", "--tokens=-1,-2", "-c", "car color")
-    printed = cie("sweep", "synthetic_cars", "-m", "builtin", "--datasets-dir", Path(benchmark.root).parent,
+    printed = shown("sweep", "synthetic_cars", "-m", "builtin", "--datasets-dir", Path(benchmark.root).parent,
                   "-e", store.uri, *axes, "--json")  # fmt: skip
     assert json.loads(printed) == rows
-    assert "red" in cie("words", store.uri, "-c", "car color", "--setting", "*express*", "-n", 2)
-    assert cie("refine", store.uri, "--setting", "*describe*num_token_-1*").count("made") == 2
+    assert "red" in shown("words", store.uri, "-c", "car color", "--setting", "*express*", "-n", 2)
+    assert shown("refine", store.uri, "--setting", "*describe*num_token_-1*").count("made") == 2

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.reports.pages import NEIGHBOURS, QUERIES
+from conditional_image_embeddings.reports.demo_page import NEIGHBOURS, QUERIES
 
 if TYPE_CHECKING:
     from conftest import Demo

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,6 +147,22 @@ def partial(directory: Path, tmp_path: Path) -> Path:
         shutil.copytree(directory / "datasets" / name, tmp_path / "datasets" / name)
     (tmp_path / "datasets/cub200/CUB_200_2011/images" / mini.TEST_BIRDS[0]).write_bytes(b"no bird")
     return tmp_path
+
+
+def test_missing_data_is_said_before_anything_large_is_imported(tmp_path: Path) -> None:
+    """Which it was not: with the hub's models it took most of a minute."""
+    script = (
+        "import sys, runpy; from conditional_image_embeddings.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(sorted({'torch', 'transformers', 'lancedb', 'huggingface_hub'} & sys.modules.keys()))"
+    )
+    arguments = ["reproduce", "-m", "someone/model", "--datasets-dir", str(tmp_path), "-e", str(tmp_path / "db")]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    for name in datasets.NAMES:
+        assert f"missing: {name}: nothing of it is in" in done.stderr
+    assert "nothing was embedded, because 5" in done.stderr
+    assert done.stdout.splitlines() == ["[]"]
 
 
 def test_what_is_missing_is_refused_first(partial: Path) -> None:

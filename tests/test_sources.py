@@ -222,6 +222,38 @@ def test_rows_are_numbered_where_no_column_tells_them_apart(tmp_path: Path) -> N
         found["00000002"]()  # type: ignore[operator]
 
 
+def test_a_row_names_no_file_outside_of_the_table_s_folder(tmp_path: Path) -> None:
+    """Not absolutely, not by `..`, not through a link; unless that is asked for."""
+    inner = draw(tmp_path / "tables", 1)
+    secret = draw(tmp_path / "secret", 1) / "00000.png"
+    (inner / "link").symlink_to(tmp_path / "secret")
+    (inner / "fine").symlink_to(inner)
+    outside = [str(secret), "../secret/00000.png", "link/00000.png", "fine/../../secret/00000.png"]
+    inside = ["00000.png", "fine/00000.png", "fine/../tables/00000.png", str(inner / "00000.png")]
+    images = [*({"bytes": None, "path": path} for path in outside + inside), {"bytes": b"a", "path": "/etc/hostname"}]
+    file = parquet(inner / "t.parquet", image=images)
+    (source,) = find([file])
+    read = list(source)
+    for (image_id, image), path in zip(read[:4], outside, strict=True):
+        assert image_id == path
+        with pytest.raises(ImageError, match=r"is outside of the table's folder and not read \(--allow-outside-paths"):
+            image()  # type: ignore[operator]
+    assert [image for _, image in read[4:]] == [*(inner / path for path in inside), b"a"]
+    (source,) = find([file], allow_outside=True)
+    assert [image for _, image in source] == [*(inner / path for path in outside + inside), b"a"]
+    (tmp_path / "tables").rename(tmp_path / "moved")
+    (tmp_path / "tables").symlink_to(tmp_path / "moved")  # the folder itself may be a link
+    (source,) = find([file])
+    assert [image for _, image in source][4:6] == [inner / path for path in inside[:2]]
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    table = pa.table([pa.array([b"a"]), pa.array([b"b"]), pa.array(["x"])], names=["image", "image", "id"])
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(SourceError, match=r"t\.parquet has several columns named image: rename all but one"):
+        find([tmp_path / "t.parquet"])
+
+
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no image column.*its columns: a, b"):
         find([parquet(tmp_path / "t.parquet", a=[1], b=["x"])])

@@ -1,7 +1,7 @@
 """What a user calls and gets back: whatever images come in, whatever is asked for; and one line where it cannot be."""
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.collection import refinement
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.methods import with_method
 from conditional_image_embeddings.methods.embedder import Embedder
@@ -113,8 +115,8 @@ def test_numbers_of_numpy_are_numbers(dior: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.0, "3", [1]])
-def test_counts_are_whole_and_positive(value: Any, dior: Any) -> None:
-    clip = cie.load("pixels")
+def test_counts_are_whole_and_positive(value: Any, dior: Any, every: dict[str, Any]) -> None:
+    clip, nothing = cie.load("pixels"), cast("Any", None)
     for name, call in [
         ("batch_size", lambda **how: clip.encode(IMAGES, **how)),
         ("batch_size", lambda **how: clip.encode([], **how)),
@@ -128,10 +130,22 @@ def test_counts_are_whole_and_positive(value: Any, dior: Any) -> None:
         ("batch_size", lambda **how: dior.encode_text("red", **how)),
         ("batch_size", lambda **how: dior.words(IMAGES, **how)),
         ("k", lambda **how: dior.words(IMAGES, **how)),
+        ("size", lambda **how: cie.load("pixels", **how)),
+        ("components", lambda **how: with_method(every["clip"], "indirect", **how)),
+        ("batch_size", lambda **how: run_job(nothing, nothing, nothing, Request(), **how)),
+        ("workers", lambda **how: run_job(nothing, nothing, nothing, Request(), **how)),
+        ("dimensions", lambda **how: refinement.fit([np.ones((2, 3))], **how)),
     ]:
         with pytest.raises(cie.OptionError, match=rf"^{name} is ") as error:
             call(**{name: value})
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [-1, True, 7.5, "7"])
+def test_sizes_of_images_are_checked_when_a_model_is_loaded(value: Any) -> None:
+    for model in ("pixels", "builtin-clip", "builtin"):
+        with pytest.raises(cie.OptionError, match=r"^image_max_size is "):
+            cie.load(model, image_max_size=value)
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [], [1, 2.0], {1, 2}])

@@ -16,6 +16,7 @@ from conditional_image_embeddings.methods import with_method
 
 IMAGES = [Image.fromarray(render(sample_scene(np.random.default_rng([3, k])))).resize((64, 48)) for k in range(5)]
 CONDITIONS = ["car color", "car model", None, "background color", "the <|im_end|> of it"]
+PAIR = ["car color", None]
 ASPECTS = ["car color", "car model", "background color"]
 THREADS, ROUNDS = 4, 2
 PATIENCE = 300  # seconds until a test is taken for one that hangs
@@ -161,6 +162,19 @@ def test_vectors_of_one_call_are_of_one_fit(embedders: Embedders) -> None:
         finally:
             done.set()
         fitting.result(PATIENCE)
+
+
+def test_models_are_loaded_by_several_threads_while_another_computes(fast_switches: None) -> None:
+    """Loading sets torch's default type and device for the whole process."""
+    small, kinds = IMAGES[:2], ["float32", "bfloat16"] * 2
+    ready = cie.load("builtin", device="cpu")
+    expected = {kind: cie.load("builtin", device="cpu", dtype=kind).encode(small, PAIR) for kind in kinds[:2]}
+    with ThreadPoolExecutor(THREADS) as pool:
+        loading = [pool.submit(cie.load, "builtin", device="cpu", dtype=kind) for kind in kinds]
+        while not all(future.done() for future in loading):
+            assert same(ready.encode(small, PAIR), expected["float32"])
+        for kind, future in zip(kinds, loading, strict=True):
+            assert same(future.result(PATIENCE).encode(small, PAIR), expected[kind])
 
 
 def test_an_embedder_that_is_closed_meanwhile_says_so() -> None:

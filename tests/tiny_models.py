@@ -4,6 +4,8 @@
 mask or position moves a hidden state by far more than rounding (`test_engine.py` proves it).
 """
 
+import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ CHAT = (
     "IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SAVED = tempfile.TemporaryDirectory(prefix="tiny-models-")  # removed with the interpreter
 BASE_TOKENS = ["<unk>", "<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]  # ids 0 to 5
 
 
@@ -81,7 +84,7 @@ def make_react(model: torch.nn.Module, *, calm: bool = False) -> None:
 def save(
     family: str, directory: Path, *, padding_side: str | None = None, chat: bool = True, calm: bool = False
 ) -> Path:
-    """Build the family's tiny model and processor and save both, as a checkpoint on the hub would be.
+    """A family's tiny model and processor, as a checkpoint on the hub would be; built once per process, then copied.
 
     Args:
         family: A key of `tiny_families.BUILDERS`.
@@ -90,6 +93,12 @@ def save(
         chat: Without chat templates if False.
         calm: With weights that amplify rounding less.
     """
+    return Path(shutil.copytree(_saved(family, padding_side, chat, calm), directory, dirs_exist_ok=True))
+
+
+@cache
+def _saved(family: str, padding_side: str | None, chat: bool, calm: bool) -> Path:
+    directory = Path(SAVED.name) / f"{family}-{padding_side}-{chat}-{calm}"
     from tiny_families import BUILDERS
 
     config, processor = BUILDERS[family]()

@@ -1,4 +1,4 @@
-"""What the models in the box are asked, and how: conditions with paraphrases, prompts, captions."""
+"""What the bundled models are asked, and how: conditions with paraphrases, prompts, captions."""
 
 import numpy as np
 from render_images import ASPECTS

@@ -1,4 +1,4 @@
-"""Train the CLIP model in the box on captions of rendered cars, starting from the other model's vision tower.
+"""Train the bundled CLIP model on captions of rendered cars, starting from the other model's vision tower.
 
     uv run python training/train_clip.py --minutes 8 --data /tmp/cars --lvlm runs/lvlm/checkpoint.pt --out runs/clip
 
@@ -120,7 +120,7 @@ def contrastive_loss(scores: Tensor, matches: Tensor) -> Tensor:
 
 
 def embedding(output: object) -> Tensor:
-    pooled = output if isinstance(output, Tensor) else output.pooler_output
+    pooled = output if isinstance(output, Tensor) else output.pooler_output  # type: ignore[attr-defined]
     return F.normalize(pooled.float(), dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Train the vision-language model in the box, from scratch, on rendered cars.
+"""Train the bundled vision-language model, from scratch, on rendered cars.
 
     uv run python training/train_lvlm.py --minutes 45 --seed 0 --device cpu --data /tmp/cars --out runs/lvlm
 

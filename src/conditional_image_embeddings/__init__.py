@@ -1,8 +1,11 @@
 """Compare images by what you care about: embeddings under a condition named in plain words.
 
-    import conditional_image_embeddings as cie
-    embedder = cie.load("builtin")
-    vectors = embedder.encode(["a.png", "b.png"], conditions=["car color", "car model"])   # (2, 2, d)
+```python
+import conditional_image_embeddings as cie
+
+embedder = cie.load("builtin")
+vectors = embedder.encode(["a.jpg", "b.jpg"], conditions=["car color", "car model"])  # (2, 2, d)
+```
 
 `__all__` is what is public: these names, and what their documentation says, keep working. Everything else may change.
 Importing this package loads nothing heavy; torch and transformers come with the first model.

@@ -19,7 +19,7 @@ from .command import Command
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def demo(output: Path, as_json: bool) -> None:
-    r"""The whole story on the built-in models: render cars, embed, score, write a page to look at.
+    r"""The whole story on the bundled models: render cars, embed, score, write a page to look at.
 
     \b
     Example:  cie demo -o cie-demo

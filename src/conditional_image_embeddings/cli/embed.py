@@ -33,7 +33,7 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     default=["describe"],
     show_default=True,
-    help="Repeat it for several, each a setting.",
+    help="Repeat it for several, each its own setting.",
 )
 @click.option("--average-prompts", is_flag=True, help="The mean over the prompt types given, as one setting.")
 @click.option(
@@ -43,7 +43,7 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     default=[-1],
     show_default=True,
-    help="0: input embeddings; k: after layer k. Repeat it for several, each a setting.",
+    help="0: input embeddings; k: after layer k. Repeat it for several, each its own setting.",
 )
 @click.option("--layer-pooling", type=click.Choice(LAYER_POOLINGS), help="One vector of all layers given instead.")
 @click.option("--token", type=limits.TOKEN, default=-1, show_default=True, help="Index into the prompt's tokens.")
@@ -93,7 +93,7 @@ LAYER_POOLINGS = ("mean", "concat")
 )
 @click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--workers", type=limits.WORKERS, help="Threads that read images; by default one per core.")
-@click.option("--no-share", is_flag=True, help="One separate pass a condition, to compare: the vectors are the same.")
+@click.option("--no-share", is_flag=True, help="One separate pass per condition, to compare: the vectors are the same.")
 @click.option("--positions", type=click.Choice(["native", "flat"]), help="flat: as the paper's reference code.")
 @click.option(
     "--thinking",
@@ -116,6 +116,11 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option("--revision", help="The model's revision on the hub.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Only if you trust it.")
+@click.option(
+    "--allow-outside-paths",
+    is_flag=True,
+    help="Read also files that a table's rows name outside of its folder. Only if you trust the table.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def embed(
     sources: tuple[str, ...],
@@ -136,6 +141,7 @@ def embed(
     together: bool,
     include_hidden: bool,
     exclude: tuple[str, ...],
+    allow_outside_paths: bool,
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
@@ -165,6 +171,8 @@ def embed(
         raise click.UsageError(
             f"--together takes --method {' or '.join(able)}, two conditions (-c) or more, and no --no-condition"
         )
+    if word_lists:
+        loading["words"] = _words(word_lists, conditions, method)
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
         together=together,
@@ -177,14 +185,14 @@ def embed(
         max_new_tokens=max_new_tokens,
         top_words=top_words,
     )
-    found = image_sources.find(sources, include_hidden=include_hidden, exclude=exclude)
+    found = image_sources.find(
+        sources, include_hidden=include_hidden, exclude=exclude, allow_outside=allow_outside_paths
+    )
     if loading["thinking"] == "off":
         del loading["thinking"]
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
     if no_share:
         given["share"] = False
-    if word_lists:
-        given["words"] = _words(word_lists, conditions)
     store = Store(db)
     loaded = cache(lambda: load(model or str(method), method=method, **given))
     known = from_store(store, model, method, request, given, loaded) if model else None
@@ -195,17 +203,31 @@ def embed(
     )
 
 
-def _words(given: tuple[str, ...], conditions: tuple[str, ...]) -> dict[str, str]:
-    """Condition to its words; those that name no condition are for the only one there is."""
+def _words(given: tuple[str, ...], conditions: tuple[str, ...], method: str | None) -> dict[str, str]:
+    """Condition to its words; those that name no condition are for the only one there is.
+
+    Raises:
+        click.UsageError: the method takes no words, or it is not said what they are for.
+    """
+    able = [each.name for each in METHODS.values() if "words" in each.options]
+    if method not in able:
+        raise click.UsageError(f"--words takes --method {' or '.join(able)}: others have no use for a list of words")
+    if not conditions:
+        raise click.UsageError("--words takes a condition (-c): they are what varies in it")
+    spelt = {condition.casefold(): condition for condition in conditions}
     lists: dict[str, str] = {}
     for each in given:
         name, separator, words = each.partition("=")
-        if separator and name.strip().casefold() in {condition.casefold() for condition in conditions}:
-            lists[name.strip()] = words
-        elif len(conditions) == 1:
-            lists[conditions[0]] = each
-        else:
-            raise click.UsageError(
-                f"--words {each[:60]!r}: say for which condition, as in --words '{conditions[0]}=...'"
-            )
+        if not separator:
+            name, words = (conditions[0] if len(conditions) == 1 else ""), each
+        condition = spelt.get(name.strip().casefold(), "")
+        wrong = {
+            "say for which condition": not name.strip(),
+            f"{name.strip()[:60]!r} is none of the conditions (-c)": not condition,
+            f"{condition!r} has two lists": condition in lists,
+            f"{condition!r} gets no words": not words.strip(" ,"),
+        }
+        if said := [text for text, is_so in wrong.items() if is_so]:
+            raise click.UsageError(f"--words {each[:60]!r}: {said[0]}, as in --words '{conditions[0]}=red,blue'")
+        lists[condition] = words
     return lists

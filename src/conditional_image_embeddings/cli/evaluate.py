@@ -1,6 +1,7 @@
 """`cie evaluate`: scores of what is in a database."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,18 +50,12 @@ from .command import Command
 def evaluate(
     db: str,
     pattern: str,
-    metric: str,
-    all_aspects: bool,
-    datasets_dir: Path | None,
-    dataset_info_dir: Path | None,
     table: Path | None,
     folders_are: str | None,
-    allow_missing: bool,
-    clustering: bool,
-    bootstrap: int | None,
     printed: str,
     as_json: bool,
     files: tuple[Path, ...],
+    **options: Any,
 ) -> None:
     r"""Score embeddings of a benchmark, or against your own labels: MAP@R, Precision@1, R-Precision, AMI, NMI.
 
@@ -82,21 +77,12 @@ def evaluate(
     store = Store(db, create=False)
     benchmark = None
     if table:
+        allow_missing = options["allow_missing"]
         benchmark = from_table(evaluation.images_of(store, pattern), table, allow_missing=allow_missing)
     elif folders_are:
         benchmark = from_folders(evaluation.images_of(store, pattern), folders_are)
-    rows = evaluation.evaluate(
-        store,
-        pattern,
-        metric=metric,
-        all_aspects=all_aspects,
-        datasets_dir=datasets_dir,
-        dataset_info_dir=dataset_info_dir,
-        benchmark=benchmark,
-        allow_missing=allow_missing,
-        clustering=clustering,
-        bootstrap=bootstrap or 0,
-    )
+    given = {name: value for name, value in options.items() if value is not None}
+    rows = evaluation.evaluate(store, pattern, benchmark=benchmark, **given)
     for file in files:
         evaluation.write(rows, file)
     click.echo(evaluation.FORMATS["json" if as_json else printed](rows))

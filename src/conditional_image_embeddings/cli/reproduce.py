@@ -76,11 +76,9 @@ def reproduce(
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct -m openai/clip-vit-large-patch14
               cie reproduce -m Qwen/Qwen2.5-VL-7B-Instruct --methods dior --as-reference
     """
-    from .. import datasets, evaluation
-    from ..collection.store import Store
+    from .. import datasets
     from ..evaluation.reproduction import Reproduction
     from ..methods.registry import describe
-    from ..reports import pages as report
 
     if as_reference and (set_twice := [f"--{name}" for name in ("dtype", "positions") if loading[name]]):
         raise click.UsageError(
@@ -104,12 +102,20 @@ def reproduce(
         as_reference=as_reference,
         **{name: value for name, value in loading.items() if value},
     )
-    told = _tell(wanted.missing)
+    listed = _print_missing(wanted.missing)
+    if wanted.missing and not (dry_run or skip_missing):  # before anything large is imported
+        wanted.require()
+    wanted.find_models()
+    listed += _print_missing(wanted.missing[listed:])
     if not dry_run:
         wanted.require(skip_missing=skip_missing)
+    from .. import evaluation
+    from ..collection.store import Store
+    from ..reports import tables_page
+
     exists = "://" in db or Path(db).expanduser().is_dir()
     works = wanted.plan(Store(db, create=False) if exists else None, estimate=dry_run)
-    _tell(wanted.missing[told:])
+    _print_missing(wanted.missing[listed:])
     if dry_run:
         click.echo(json.dumps([asdict(work) for work in works], indent=2) if as_json else _plan(works))
         sys.exit((EXIT_SOME_IMAGES_FAILED if skip_missing else 1) if wanted.missing else 0)
@@ -119,7 +125,7 @@ def reproduce(
     done = wanted.run(Store(db), metric=metric, clustering=clustering)
     failures = {name: len(reasons) for name, reasons in done.failures.items()}
     note = AS_REFERENCE if as_reference else ""
-    report.write_tables(output / "report.html", rows=done.rows, failures=failures, missing=wanted.missing, note=note)
+    tables_page.write(output / "report.html", rows=done.rows, failures=failures, missing=wanted.missing, note=note)
     evaluation.write(done.rows, output / "table.tex", note=note)
     click.echo(evaluation.FORMATS["json" if as_json else "table"](done.rows))
     click.echo(f"Look at {output / 'report.html'}; the same for a paper is {output / 'table.tex'}", err=True)
@@ -135,7 +141,7 @@ def _listed(given: tuple[str, ...]) -> list[str]:
     return [part.strip() for each in given for part in each.split(",") if part.strip()]
 
 
-def _tell(missing: list[str]) -> int:
+def _print_missing(missing: list[str]) -> int:
     for each in missing:
         click.echo(f"missing: {each}", err=True)
     return len(missing)

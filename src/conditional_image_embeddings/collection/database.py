@@ -24,10 +24,12 @@ from .tables import misfit
 LOCK = ".cie-embed.lock"
 MANY_FRAGMENTS = 20  # a table in more pieces than this is compacted at a job's end
 GRACE = timedelta(minutes=10)  # a reader may take so long; versions older than that are removed by a compaction
-AGAIN = {  # what repairs a damaged table, once it was removed
-    "images": "the next job writes it anew, and embeds its images anew",
-    "failures": "the next job writes it anew",
+AGAIN = {  # what makes a damaged table anew, once it was removed
+    "images": ": the next job writes it anew, and embeds its images anew",
+    "failures": ": the next job writes it anew",
 }
+
+FORBIDDEN = r"os error (1|13|30)\b|PermissionDenied|ReadOnlyFilesystem"
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Database:
         self.directory = None if "://" in str(uri) else Path(uri).expanduser()
         self.uri = str(self.directory or uri)
         self._held: os.stat_result | None = None
+        self._warned: set[str] = set()
         if self.directory is not None:
             if self.directory.exists() and not self.directory.is_dir():
                 raise StoreError(f"{self.uri} is a file, not a database: choose a directory with -e")
@@ -155,9 +158,9 @@ class Database:
 
     def _compact(self, table: Any) -> None:
         """Merge the many small pieces that a long job leaves."""
+        self._check_held()
         with self._explained("compacted", table.name):
             if table.stats()["fragment_stats"]["num_fragments"] > MANY_FRAGMENTS:
-                self._check_held()
                 table.optimize(cleanup_older_than=GRACE)
 
     @contextmanager
@@ -180,20 +183,27 @@ class Database:
             code = error.errno if isinstance(error, OSError) else None
             if "No space left" in text or "os error 28" in text:
                 reason = "the disk is full; what was committed stays: free some space and run the same command again"
-            elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(r"os error (1|13|30)\b", text):
-                reason = os.strerror(code).lower() if code else text[:300]
+            elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(FORBIDDEN, text):
+                reason = os.strerror(code or errno.EACCES).lower()
                 if verb == "written":
                     reason += ": choose another database with -e, or make this one writable"
                     raise ReadOnlyError(f"{what} cannot be {verb}: {reason}") from error
+                reason += ": make it readable for you"
             else:
                 reason = text if len(text) <= 300 else f"{text[:300]}..."
                 if table is not None:
                     reason += f"; if it is damaged, {self._remedy(table)}"
             raise StoreError(f"{what} cannot be {verb}: {reason}") from error
 
+    def _warn(self, text: object) -> None:
+        """Each text once: what is damaged is met again and again."""
+        if str(text) not in self._warned:
+            self._warned.add(str(text))
+            logger.warning("%s", text)
+
     def _damaged(self, table: str, reason: str) -> StoreError:
         return StoreError(f"table {table} of {self.uri} is damaged: {reason}; {self._remedy(table)}")
 
     def _remedy(self, table: str) -> str:
-        again = AGAIN.get(table, "run the command that made it again")
-        return f"remove {self.uri.rstrip('/')}/{table}.lance: {again}"
+        again = AGAIN.get(table, ", and run the command that made it again")
+        return f"remove {self.uri.rstrip('/')}/{table}.lance{again}"

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..datasets.benchmark import Benchmark
 from ..errors import ImageError
+from ..inputs.arguments import optional_count
 from ..inputs.sources import ImageSource, select
 from ..methods.embedder import Embedder
 from ..methods.registry import describe
@@ -71,6 +72,7 @@ def run_job(
         ModelError: the model or its processor fails on every image, an ordinary picture too. What was committed stays.
     """
     started = time.perf_counter()
+    batch_size, workers = optional_count("batch_size", batch_size), optional_count("workers", workers)
     request = request.distinct()
     if not isinstance(embedder, LazyEmbedder) and embedder.entry.is_derived:
         of_base = run_job(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from .database import Database, logger
+from .database import Database
 from .digests import digests
 from .tables import FAILURES, IMAGES, MOVED, FileStat, ImageRecord, filters, owned, owned_by, scan
 
@@ -59,7 +59,7 @@ class ImageTables(Database):
                 batches = scan(table, ["image_id", "reason"], where=owned_by(dataset, source))
                 return {row["image_id"]: row["reason"] for batch in batches for row in batch.to_pylist()}
         except StoreError as error:  # it only explains what is missing
-            logger.warning("%s", error)
+            self._warn(error)
             return {}
 
     def places(self, dataset: str, source: str | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,9 +103,9 @@ class ImageTables(Database):
             if table is not None:
                 self._delete(table, owned_by(dataset, source))
         except StoreError as error:
-            logger.warning("%s; written anew", error)
+            self._warn(error)
             with self._written("failures"):
-                table = self._db.create_table("failures", schema=FAILURES, mode="overwrite")
+                self._db.drop_table("failures")
         if failures:
             rows = [{"image_id": image_id, "reason": reason} for image_id, reason in failures.items()]
             with self._written("failures"):

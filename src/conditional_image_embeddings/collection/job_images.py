@@ -11,8 +11,8 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..inputs.encoded import Encoded, read_encoded
+from ..inputs.folders import path_to_text
 from ..inputs.images import image_name, read_image, stored_size, thumbnail
-from ..inputs.sources import path_to_text
 from .tables import FileStat, ImageRecord
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError, StoreError
+from ..inputs.arguments import optional_count
 from .derivation import lacks_fit
 from .digests import doubled
 
@@ -73,15 +74,16 @@ def fit(
             total = np.zeros(part.shape[1])
             outer = np.zeros((part.shape[1],) * 2) if whiten else outer
         values = part.astype(np.float64)
-        count, total = count + len(values), total + values.sum(axis=0)
+        with np.errstate(invalid="ignore"):  # of infinities: refused below
+            count, total = count + len(values), total + values.sum(axis=0)
         if whiten:
             outer += values.T @ values
     if not count:
         raise OptionError("there are no vectors to learn a refinement from")
     if not np.isfinite(total).all():
         raise OptionError("some vectors hold NaN or infinity: embed with dtype float32")
-    kept = len(total) if dimensions is None else dimensions
-    if not 1 <= kept <= len(total):
+    kept = optional_count("dimensions", dimensions) or len(total)
+    if kept > len(total):
         raise OptionError(f"dimensions is {dimensions}; these vectors have {len(total)}")
     mean = total / count if center or whiten else np.zeros_like(total)
     matrix = None

@@ -6,6 +6,7 @@ which versions the table was begun, and which arrays (of the table `fitted`) its
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from ..errors import CieError, StoreError
 from ..methods.settings import Setting, matches
-from .database import logger
 from .image_tables import ImageTables
 from .tables import FITTED, array_row, quoted, row_array, scan, vector_schema
 from .versions import installed_versions
@@ -35,7 +35,6 @@ class SettingTables(ImageTables):
     def __init__(self, uri: str | Path, *, create: bool = True) -> None:
         super().__init__(uri, create=create)
         self._settings: dict[str, Setting] = {}  # by table; a table's never changes
-        self._warned: set[str] = set()
 
     def settings(self, pattern: str = "*") -> list[Setting]:
         """The settings that a glob selects (see `settings.matches`), sorted by name.
@@ -47,10 +46,14 @@ class SettingTables(ImageTables):
         for table in self._names():
             try:
                 setting = self._setting_of(table)
+                if setting is None and _names_setting(table):
+                    raise StoreError(
+                        f"table {table} of {self.uri} holds nothing (a job was stopped when it made it, or files are "
+                        "gone): the command that made it writes it anew"
+                    )
             except StoreError as error:
-                if matches(table, pattern) and table not in self._warned:
-                    logger.warning("%s", error)
-                    self._warned.add(table)
+                if matches(table, pattern) and _names_setting(table):
+                    self._warn(error)
                 continue
             if setting is not None and (matches(setting.name, pattern) or matches(table, pattern)):
                 found[setting.name] = setting
@@ -83,7 +86,7 @@ class SettingTables(ImageTables):
         return _information(self._table_to_read(setting).schema.metadata or {})
 
     def _setting_of(self, name: str) -> Setting | None:
-        """What the table holds; None where it is no setting's.
+        """What the table holds; None where it is no setting's, or not there.
 
         Raises:
             StoreError: it is damaged, or was written by a later version.
@@ -91,7 +94,7 @@ class SettingTables(ImageTables):
         if name not in self._settings:
             table = self._open(name)
             metadata = {} if table is None else table.schema.metadata or {}
-            if METADATA_KEY not in metadata:
+            if table is None or not (METADATA_KEY in metadata or _names_setting(name)):
                 return None
             try:
                 written_by = _information(metadata)
@@ -99,7 +102,7 @@ class SettingTables(ImageTables):
                 _check_types(setting)
             except CieError as error:
                 raise StoreError(f"table {name} of {self.uri}: {error}") from error
-            except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise self._damaged(name, "its metadata holds no setting") from error
             self._settings[name] = setting
         return self._settings[name]
@@ -111,7 +114,7 @@ class SettingTables(ImageTables):
             older = (name for name in self._names() if self._holds(name, setting))
             table = next(map(self._open, older), None)
         elif self._setting_of(setting.name) != setting:
-            raise StoreError(f"table {setting.name} of {self.uri} holds another setting than its name says: remove it")
+            raise self._damaged(setting.name, "it holds another setting than its name says")
         return table if table is None else self._open(table.name, COLUMNS)
 
     def _holds(self, name: str, setting: Setting) -> bool:
@@ -148,7 +151,10 @@ class SettingTables(ImageTables):
         """Remove arrays that no table names any more: a whitening of 3,584 dimensions has 51 MB."""
         if self._held is None or (table := self._open("fitted", FITTED)) is None:
             return  # without the lock, another job's arrays may wait for their table
-        used = {fitted_with(each) for each in map(self._open, self._names()) if each is not None}
+        try:
+            used = {fitted_with(each) for each in map(self._open, self._names()) if each is not None}
+        except StoreError:
+            return  # what a damaged table names is not known
         where = f"digest NOT IN ({', '.join(map(quoted, sorted(used | {''})))})"
         self._delete(table, where)
 
@@ -174,10 +180,15 @@ def fitted_digest(fitted: Fitted) -> str:
     return whole.hexdigest()
 
 
+def _names_setting(table: str) -> bool:
+    """Whether a table is called as settings are, with a digest at the end: others may be anybody's."""
+    return re.search(r"-[0-9a-f]{8,}$", table) is not None
+
+
 def _check_types(setting: Setting) -> None:
     """Whether the values can be a setting's: JSON holds anything."""
     texts = (setting.dataset, setting.method, setting.model)
     optional = (setting.source, setting.revision, setting.condition, setting.prompt_type)
     if not all(isinstance(text, str) for text in (*texts, *(text for text in optional if text is not None))):
-        raise TypeError("a text is no text")
+        raise TypeError("a text is no text")  # caught: the table is named as damaged
     setting.name  # noqa: B018 - what is in `extra` is looked at too

@@ -209,10 +209,18 @@ class Store(SettingTables):
             self._delete(table, "TRUE", image_ids)
 
     def compact(self, settings: Iterable[Setting]) -> None:
-        """Merge the many small pieces that a long job leaves, for these settings and `images`."""
+        """Merge the many small pieces that a long job leaves, for these settings and `images`.
+
+        Without a lock another job may be writing: what stays in pieces then is only slower to read.
+        """
         for table in [self._open("images"), *map(self._setting_table, settings)]:
-            if table is not None:
-                self._compact(table)
+            try:
+                if table is not None:
+                    self._compact(table)
+            except StoreError as error:
+                if self.directory is not None:
+                    raise
+                self._warn(error)
 
 
 def _dimensions(table: Any) -> int:

@@ -41,6 +41,8 @@ def words_by_image(store: "Store", condition: str | None, pattern: str = "*") ->
         if not there and pattern != "*":
             every = preview([each.name for each in store.settings()])
             raise StoreError(f"no setting of {store.uri} matches {pattern!r}; there are: {every}")
+        if not there:
+            raise StoreError(f"{store.uri} has no embeddings: make some with `cie embed ... -e {store.uri}`")
         raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {preview(there, 20)}")
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     names: dict[tuple[Any, ...], str] = {}

@@ -21,6 +21,7 @@ SUFFIXES = (".zip", ".tgz", ".tar.gz", ".tar")
 Member: TypeAlias = tuple[str, int, Callable[[], IO[bytes]]]  # name, size, what opens it
 MAX_BYTES = 32 * 1024**3
 MAX_FILES = 1_000_000
+MAX_DEPTH = 64  # folders in one another: what removes and moves them afterwards calls itself for each
 
 
 def is_archive(path: Path) -> bool:
@@ -51,7 +52,7 @@ def unpack(
         How many files were unpacked.
 
     Raises:
-        DatasetError: the archive is not whole, is encrypted, holds a path outside itself, or is too large.
+        DatasetError: the archive is not whole, is encrypted, holds a path outside itself or too deep, or is large.
     """
     from tqdm.auto import tqdm
 
@@ -123,6 +124,8 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
         or "\0" in name
     ):
         raise DatasetError(f"{archive} holds {name!r}, a path outside of it: nothing of it is unpacked")
+    if len(path.parts) > MAX_DEPTH:
+        raise DatasetError(f"{archive} nests more than {MAX_DEPTH} folders: it is not the archive expected")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark is: images with an id each, and one label an image under each of its aspects.
+"""What a benchmark is: images with an id each, and one label per image under each of its aspects.
 
 Labels are joined to images and to vectors by the image's id, never by position. A benchmark is also an image source: a
 job embeds it like any folder, for which its images are enough.
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DatasetError, preview
+from ..inputs.conditions import normalized_text
+from ..inputs.folders import path_to_text
 
 logger = logging.getLogger(__name__)
 
@@ -141,14 +143,14 @@ def join_labels(
         raise DatasetError(f"{annotation}: no image has a label; {remedy}")
     if says and not keep_unlabelled:
         logger.warning("%s: left out: %s", annotation, "; ".join(says))
-    ids = {key: images[key].relative_to(root).as_posix() for key in kept}
+    ids = {key: path_to_text(images[key].relative_to(root).as_posix()) for key in kept}
     aspects = next(iter(labels.values()))
     return Benchmark(
         name=name,
         root=str(root.resolve()),
         images={image_id: images[key] for key, image_id in ids.items()},
         labels={
-            aspect: {image_id: labels[key][aspect] for key, image_id in ids.items() if key in labels}
+            aspect: {image_id: normalized_text(labels[key][aspect]) for key, image_id in ids.items() if key in labels}
             for aspect in aspects
         },
     )
@@ -162,7 +164,7 @@ def unlabelled(known: Description, candidates: Iterable[tuple[Path, Iterable[Pat
         candidates: Folders that are the benchmark's, and of each the images that may be test images.
     """
     for root, images in candidates:
-        if ids := {path.relative_to(root).as_posix(): path for path in images}:
+        if ids := {path_to_text(path.relative_to(root).as_posix()): path for path in images}:
             return Benchmark(
                 name=known.name,
                 root=str(root.resolve()),

@@ -1,7 +1,7 @@
 """Renders of toy cars, by content: model, colours, viewpoint and paint pattern are chosen, the rest is left to chance.
 
-An orthographic rasteriser with a depth buffer in numpy; Pillow fills the polygons. It takes a few milliseconds an image
-and knows which part of a car every pixel shows, which the training of the builtin models uses.
+An orthographic rasteriser with a depth buffer in numpy; Pillow fills the polygons. It takes milliseconds per image and
+knows which part of a car every pixel shows, which the training of the builtin models uses.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The authors' server is gone; Kaggle has copies. Three layouts are read: `car_ims` numbered from 1 to 16185 with
 `cars_annos.mat` (or these images directly in the folder); `cars_train` and `cars_test`, each numbered from 1, with the
-devkit; and a folder a class. The label is the class's name, of which manufacturer and type are read off.
+devkit; and one folder per class. The label is the class's name, of which manufacturer and type are read off.
 """
 
 import re

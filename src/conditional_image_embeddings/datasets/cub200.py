@@ -1,7 +1,7 @@
 """CUB-200-2011: photographs of birds; the second half of its 200 species, which metric learning tests on.
 
 From Caltech (https://data.caltech.edu/records/65de6-vp158), for non-commercial research and education. Three layouts
-are read: the archive as unpacked, where `images.txt` lists every image in the folder of its class; a folder a class;
+are read: the archive as unpacked, where `images.txt` lists every image in the folder of its class; a folder per class;
 and the flat one of the paper's reference, where a file's name carries the species. The label is the species.
 """
 

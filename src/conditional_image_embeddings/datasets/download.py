@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import DatasetError
 from . import Benchmark, cub200, description, get
 from .archives import is_archive, unpack
-from .transfer import fetch
+from .transfer import check_patience, fetch
 
 AUTHORS = "https://www.cs.ccu.edu.tw/~wtchu/projects/MoviePoster"  # of Movie Posters
 
@@ -106,9 +106,11 @@ def download(
         show_progress_bar: None shows it on a terminal.
 
     Raises:
+        OptionError: see `timeout`.
         DatasetError: a download or archive is broken, the benchmark is not complete after all, or a person has to do
             something first: `steps` says what.
     """
+    check_patience(timeout, attempts, backoff)
     directory = Path(directory).expanduser()
     described = description(name)
     home = directory / described.name

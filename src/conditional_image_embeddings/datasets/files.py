@@ -5,14 +5,13 @@ and what is wrong with one is told with its line.
 """
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DatasetError, preview
-from ..inputs.formats import suffixes
-from ..inputs.selection import is_cache
+from ..inputs.folders import images_below
+from ..inputs.selection import Selection
 
 MAX_BYTES = 256 * 1024**2  # of one annotation file; the largest known has 27 MB
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".part")
@@ -47,30 +46,21 @@ def absent(name: str, directory: Path, wanted: str, remedy: str) -> DatasetError
     return DatasetError(f"{name}: nothing of it is in {directory / name}{there} (looked for {wanted}); {remedy}")
 
 
-def images(folder: Path, *, depth: int = 6) -> list[Path]:
-    """The image files of a folder and, `depth` levels down, of its folders, in the order of their names.
+def images(folder: Path, *, depth: int | None = None) -> list[Path]:
+    """The image files of a folder and of its folders, as `cie embed` finds them, but for empty ones.
 
-    Hidden files and empty ones, which a broken copy leaves, are not images.
+    An empty file, which a broken copy leaves, cannot be embedded. `depth`: so many levels of folders; None: all.
+
+    Raises:
+        DatasetError: a folder cannot be listed.
     """
-    return list(_images(folder, depth, set()))
-
-
-def _images(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DatasetError(f"{folder} cannot be listed: {error.strerror}") from error
-    real = os.path.realpath(folder)
-    if real in seen:  # a link back to a folder above
-        return
-    seen.add(real)
-    for entry in entries:
-        if entry.is_dir():
-            if depth and not is_cache(entry.name):
-                yield from _images(folder / entry.name, depth - 1, seen)
-        elif Path(entry.name).suffix.lower() in suffixes() and is_whole(Path(entry.path)):
-            yield folder / entry.name
+    found = []
+    for inner, path in images_below(folder, Selection(), depth=depth):
+        if isinstance(path, OSError):
+            raise DatasetError(f"{folder / inner} cannot be listed: {path.strerror}") from path
+        if is_whole(path):
+            found.append(path)
+    return found
 
 
 def is_whole(path: Path) -> bool:
@@ -133,7 +123,7 @@ def table(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, 
     """Line number and row of a table with a header, separated by tabs if the header has one, else by commas.
 
     Raises:
-        DatasetError: it cannot be read, lacks one of `columns`, or a row has too few or too many values.
+        DatasetError: it cannot be read, lacks one of `columns` or has one twice, or a row has too few or too many.
     """
     text = lines(path)
     delimiter = "\t" if text and "\t" in text[0] else ","
@@ -141,6 +131,9 @@ def table(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, 
     rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
+        named = [name for name in header if not is_unnamed(name)]
+        if repeated := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
+            raise DatasetError(f"{path} has the column {preview(repeated)} more than once; leave one of them")
         if lacking := [column for column in columns if column not in header]:
             raise DatasetError(f"{path} has no column {preview(lacking)}; it has {preview(header) or 'none'}")
         for values in reader:

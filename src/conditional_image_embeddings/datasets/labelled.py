@@ -1,4 +1,4 @@
-"""Any other labelled images: a folder a class, images with a table of labels, and the lists of the universal sets.
+"""Any other labelled images: one folder per class, images with a table of labels, and the lists of the universal sets.
 
 Each function returns a `Benchmark`, which is embedded and scored as the paper's own are.
 """
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import DatasetError, preview
-from ..inputs.sources import ID_COLUMNS
+from ..inputs.conditions import normalized_text
+from ..inputs.folders import path_to_text
+from ..inputs.tables import ID_COLUMNS
 from .benchmark import Aspect, Benchmark, join_labels
 from .files import images, is_unnamed, is_whole, table
 
@@ -33,12 +35,12 @@ def from_folders(directory: Path | str, aspect: Aspect | str, *, name: str | Non
         DatasetError: there are no images, some are in no class's folder, or all are in one.
     """
     root = _directory(directory)
-    files = {path.relative_to(root).as_posix(): path for path in images(root)}
+    files = {path_to_text(path.relative_to(root).as_posix()): path for path in images(root)}
     if loose := [image_id for image_id, path in files.items() if path.parent == root]:
         raise DatasetError(
             f"{root}: {len(loose):,} images are in no class's folder: {preview(loose)}; move them into one"
         )
-    classes = {image_id: path.parent.name for image_id, path in files.items()}
+    classes = {image_id: path_to_text(path.parent.name) for image_id, path in files.items()}
     if len(set(classes.values())) < 2:
         raise DatasetError(f"{root}: expected images in the folders of at least 2 classes, as in {root}/cat/1.jpg")
     aspect = _aspect(aspect)
@@ -54,7 +56,7 @@ def from_table(
     name: str | None = None,
     allow_missing: bool = False,
 ) -> Benchmark:
-    """Images with a CSV or TSV file of labels: a column of ids, and one an aspect, named as its condition.
+    """Images with a CSV or TSV file of labels: a column of ids, and one per aspect, named as its condition.
 
     Args:
         directory: The folder of the images.
@@ -71,18 +73,21 @@ def from_table(
     root, path = _directory(directory), Path(table_path)
     rows = table(path)
     if not rows:
-        raise DatasetError(f"{path} has no rows: a header and a row an image are needed")
-    files = {found.relative_to(root).as_posix(): found for found in images(root)}
+        raise DatasetError(f"{path} has no rows: a header and one row per image are needed")
+    files = {path_to_text(found.relative_to(root).as_posix()): found for found in images(root)}
     bare = {str(PurePosixPath(image_id).with_suffix("")): image_id for image_id in files}
     columns = list(rows[0][1])
     firsts = {row[columns[0]].removeprefix("./") for _, row in rows}
     if is_unnamed(columns[0]) and firsts.isdisjoint([*files, *bare]):
         columns = [column for column in columns if not is_unnamed(column)] or columns
     id_column = next((column for column in columns if column.lower() in (*ID_COLUMNS, "file_names")), columns[0])
-    wanted = {_words(column): column for column in columns if column != id_column and not is_unnamed(column)}
+    wanted: dict[str, str] = {}
+    for column in columns:
+        if column != id_column and not is_unnamed(column) and wanted.setdefault(_words(column), column) != column:
+            raise DatasetError(f"{path} has {wanted[_words(column)]!r} and {column!r}, one name: leave one of them")
     chosen = [_aspect(aspect) for aspect in (wanted if aspects is None else aspects)]
     if not chosen:
-        raise DatasetError(f"{path} has no column of labels, only {id_column}; add one an aspect")
+        raise DatasetError(f"{path} has no column of labels, only {id_column}; add one per aspect")
     if lacking := [aspect.name for aspect in chosen if _words(aspect.name) not in wanted]:
         raise DatasetError(f"{path} has no column {preview(lacking)}; it has {preview(list(wanted))}")
     labels: dict[str, dict[Aspect, str]] = {}
@@ -155,4 +160,4 @@ def _aspect(aspect: Aspect | str) -> Aspect:
 
 
 def _words(column: str) -> str:
-    return " ".join(column.replace("_", " ").split())
+    return normalized_text(column.replace("_", " "))

@@ -75,7 +75,7 @@ def find(directory: Path, *, allow_missing: bool = False, keep_unlabelled: bool 
 
 
 def find_images(directory: Path) -> Benchmark | None:
-    """The posters without what is said of them, one a film."""
+    """The posters without what is said of them, one per film."""
     here = places(NAME, directory, named=True)
     return unlabelled(DESCRIPTION, ((place, _by_film(images(place)).values()) for place in here))
 

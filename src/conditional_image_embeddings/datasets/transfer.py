@@ -1,30 +1,32 @@
 """One file from a web server onto the disk: it goes on where it stopped, and is there whole or not at all.
 
-What has come so far is in `NAME.part`; a further run, or a further try of this one, asks for the rest.
+What has come so far is in `NAME.part`; a further run, or a further attempt of this one, asks for the rest.
 """
 
 import hashlib
 import logging
+import math
 import re
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DatasetError
+from ..errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
     import httpx2
 
 MAX_BYTES = 8 * 1024**3  # of one file; the largest known archive has 1.2 GB
-LONGEST_WAIT = 60.0  # seconds between two tries
+LONGEST_WAIT = 60.0  # seconds between two attempts
+LONGEST_TIMEOUT = 86_400.0  # seconds; what sockets take at most is a few hundred years
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # a server that answers so may answer otherwise later
 
 logger = logging.getLogger(__name__)
 
 
 class _PassingError(Exception):
-    """A try that failed and may succeed later."""
+    """An attempt that failed and may succeed later."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -49,8 +51,8 @@ def fetch(
         target: The file; its folder is made.
         md5: What the file's MD5 must be, in hexadecimal; without it, its size is what the server says.
         max_bytes: The largest file to accept.
-        timeout: Seconds without a byte after which a try has failed.
-        attempts: How many tries in a row may bring nothing new.
+        timeout: Read timeout (s): an attempt that brings no byte for so long has failed. Above 0, at most a day.
+        attempts: Attempts in a row without progress before it is given up; at least 1.
         backoff: Seconds before the second of these; twice as long before each further one. A server's own wish
             (`Retry-After`) counts, up to a minute.
         show_progress_bar: None shows it on a terminal.
@@ -60,7 +62,9 @@ def fetch(
 
     Raises:
         DatasetError: the server has no such file, is out of reach, sends something else, or the disk is full.
+        OptionError: `timeout`, `attempts` or `backoff` is none of these numbers.
     """
+    check_patience(timeout, attempts, backoff)
     import httpx2
     from filelock import FileLock, Timeout
     from tqdm.auto import tqdm
@@ -86,7 +90,7 @@ def fetch(
             try:
                 _verify(part, md5)
             except DatasetError:
-                part.unlink()  # going on from it would not mend it
+                part.unlink()  # going on from it would not fix it
                 raise
             part.replace(target)
     except Timeout as error:
@@ -98,10 +102,22 @@ def fetch(
     return True
 
 
+def check_patience(timeout: float, attempts: int, backoff: float) -> None:
+    """Raise an OptionError unless `fetch` takes these."""
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise OptionError(
+            f"timeout is {timeout:g}: give seconds above 0 and at most {LONGEST_TIMEOUT:,.0f}, such as 30"
+        )
+    if attempts < 1:
+        raise OptionError(f"attempts is {attempts}: give a number of at least 1, such as 5")
+    if not 0 <= backoff < math.inf:
+        raise OptionError(f"backoff is {backoff:g}: give seconds of at least 0, such as 1")
+
+
 def _complete(
     client: "httpx2.Client", url: str, part: Path, max_bytes: int, attempts: int, backoff: float, bar: Any
 ) -> None:
-    """Try until the file is whole, or `attempts` tries in a row brought nothing new."""
+    """Try until the file is whole, or `attempts` in a row made no progress."""
     import httpx2
 
     furthest, failures = _size(part), 0
@@ -116,8 +132,8 @@ def _complete(
             furthest = max(furthest, _size(part))
             if failures >= attempts:
                 kept = f"; {furthest:,} bytes are in {part}: the same command goes on from there" if furthest else ""
-                raise DatasetError(f"{url} cannot be downloaded: {reason} ({attempts} tries){kept}") from error
-            wait = min(LONGEST_WAIT, max(backoff * 2 ** max(failures - 1, 0), wished))
+                raise DatasetError(f"{url} cannot be downloaded: {reason} ({attempts} attempts){kept}") from error
+            wait = min(LONGEST_WAIT, max(backoff * 2.0 ** min(max(failures - 1, 0), 30), wished))
             logger.warning("%s: %s; trying again in %.1f s", part.stem, reason, wait)
             time.sleep(wait)
         else:
@@ -150,7 +166,7 @@ def _try(client: "httpx2.Client", url: str, part: Path, max_bytes: int, bar: Any
                 part.unlink(missing_ok=True)
                 raise _PassingError("the server sent another part than the one asked for")
             begins = have
-        elif response.headers.get("Content-Length", "").isdigit():
+        elif _is_number(response.headers.get("Content-Length", "")):
             total = int(response.headers["Content-Length"])
         _room(url, part, begins, total, max_bytes)
         bar.total = total
@@ -187,7 +203,11 @@ def _numbers(content_range: str) -> tuple[int | None, int | None]:
 
 def _seconds(response: "httpx2.Response") -> float:
     wished = response.headers.get("Retry-After", "")
-    return float(wished) if wished.isdigit() else 0.0
+    return float(wished) if _is_number(wished) else 0.0
+
+
+def _is_number(header: str) -> bool:
+    return header.isascii() and header.isdigit() and len(header) < 20
 
 
 def _size(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Cache, then batch: the prefix runs once an image, and every suffix continues from its key-value cache.
+"""Cache, then batch: the prefix runs once per image, and every suffix continues from its key-value cache.
 
 Exact wherever a token sees only what is before it: the prefix is padded on the left, so that windows and carried states
 (sliding attention, linear attention, convolution) meet the suffix as they would without padding.

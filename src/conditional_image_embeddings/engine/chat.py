@@ -1,42 +1,30 @@
 """The frame that a model's own chat template puts around an image and a text, and the model's own call that fills it.
 
 What the engine feeds is what `processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True,
-return_dict=True)` gives for one user turn with the image and then the text. What has to be decided besides is written
-into the template, so that the same call does all of it: the date is fixed, and a thought that the template opens and
-has no switch for is closed.
+return_dict=True)` gives for one user turn with the image and then the text; `templates` prepares the template
+for it.
 """
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cached_property
-from itertools import groupby, product
+from itertools import groupby
 from typing import Any
 
-import jinja2.ext
-import jinja2.meta
-import jinja2.sandbox
+import jinja2
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import ConditionError, ModelError, OptionError
-from .thinking import SWITCHES, THINKING, closing, open_thought
+from ..errors import ConditionError, ModelError
+from ..models.reasons import line
 
-# Templates that print today's date print this one: else a job resumed tomorrow would mix two spaces in one table.
-# It is the date that Llama's own templates fall back to.
-DATE = date(2024, 7, 26)
-_DIRECTIVES = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBdmyYHIMSpjUWuwFDTRefZz"))
 PROBE = "one two three"
-ANSWER = "four five six"
 LONG_RUN = 3  # tokens alike in a row: longer ones stand for an image
 BLANK = Image.new("RGB", (64, 64))
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -89,18 +77,22 @@ class ChatFrame:
             return dict(self.processor(text=[written], images=[image], return_tensors="pt", **options))
         if not self.as_parts:
             options["images"] = [image]
-        plain = {"sanitize_control_tokens": True} if self.control_tokens.search(text) else {}
-        outputs = self.processor.apply_chat_template(
-            self.messages(image, text),
-            chat_template=template,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs=options,
-            **plain,
-            **self.variables,
-        )
+        as_text = {"sanitize_control_tokens": True} if self.control_tokens.search(text) else {}
+        try:
+            outputs = self.processor.apply_chat_template(
+                self.messages(image, text),
+                chat_template=template,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs=options,
+                **as_text,
+                **self.variables,
+            )
+        except Exception:
+            self.rendered(text)  # raises where it was the template
+            raise
         return dict(outputs)
 
     def as_text(self, ids: Tensor) -> str:
@@ -125,8 +117,8 @@ class ChatFrame:
         try:
             lead, tail = self._ends
             return torch.tensor([*lead, *self._tokens_of_text(text), *tail])
-        except jinja2.TemplateError as error:
-            raise ModelError(f"{self.name} has no prompt for a text without an image: {error}") from error
+        except ModelError as error:
+            raise ModelError(f"{error}; so it has no prompt for a text without an image") from error
 
     def rendered(self, text: str) -> str:
         """The prompt as text: what the template writes, the image still its placeholder."""
@@ -220,14 +212,18 @@ class ChatFrame:
         if self._image_piece is not None:
             written = self._image_piece.sub("", self.rendered(text), count=1)  # not what a user types
             return list(self.tokenizer(written, add_special_tokens=False)["input_ids"])
-        plain = {"sanitize_control_tokens": True} if self.control_tokens.search(text) else {}
-        outputs = self.tokenizer.apply_chat_template(
-            self._text_messages(text),
-            chat_template=self.template,
-            add_generation_prompt=True,
-            **plain,
-            **self.variables,
-        )
+        as_text = {"sanitize_control_tokens": True} if self.control_tokens.search(text) else {}
+        try:
+            outputs = self.tokenizer.apply_chat_template(
+                self._text_messages(text),
+                chat_template=self.template,
+                add_generation_prompt=True,
+                **as_text,
+                **self.variables,
+            )
+        except Exception:
+            self._text_only(text)  # raises where it was the template
+            raise
         return list(outputs["input_ids"])
 
     def _text_only(self, text: str) -> str:
@@ -246,131 +242,30 @@ class ChatFrame:
         return [{"role": "user", "content": content}]
 
     def render(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
-        return str(
-            self.processor.apply_chat_template(
-                messages,
-                chat_template=self.template,
-                add_generation_prompt=add_generation_prompt,
-                tokenize=False,
-                **self.variables,
+        """What the template writes.
+
+        Raises:
+            ModelError: whatever the template raises, in one line.
+        """
+        try:
+            return str(
+                self.processor.apply_chat_template(
+                    messages,
+                    chat_template=self.template,
+                    add_generation_prompt=add_generation_prompt,
+                    tokenize=False,
+                    **self.variables,
+                )
             )
-        )
-
-
-def chat_frame(
-    name: str,
-    processor: Any,
-    tokenizer: Any,
-    image_token: str,
-    image_token_id: int,
-    *,
-    thinking: str = "off",
-    chat_template_kwargs: Mapping[str, Any] | None = None,
-) -> ChatFrame:
-    """The frame of a model's prompts.
-
-    Args:
-        name: The model's, for messages.
-        processor: Its processor.
-        tokenizer: The processor's tokenizer.
-        image_token: The image's placeholder in a text.
-        image_token_id: The token that stands for a piece of the image.
-        thinking: "off" for prompts that an answer follows, whatever the template opens by default; "as-is" leaves the
-            template's default.
-        chat_template_kwargs: Further variables of the template.
-
-    Raises:
-        ModelError: a template that leaves out the image or the text, or cannot be rendered; an unknown variable.
-        OptionError: another `thinking`.
-    """
-    if thinking not in THINKING:
-        raise OptionError(f"unknown thinking {thinking!r}; known: {', '.join(THINKING)}")
-    given = dict(chat_template_kwargs or {})
-    template = _template(processor) or _template(tokenizer)
-    frame = ChatFrame(
-        name=name, processor=processor, tokenizer=tokenizer, template=template,
-        image_token=image_token, image_token_id=image_token_id,
-    )  # fmt: skip
-    known = set() if template is None else _template_variables(name, template)
-    if unknown := sorted(given.keys() - (known - {"messages", "add_generation_prompt"})):
-        raise ModelError(
-            f"{name}: its chat template does not read {', '.join(unknown)}; "
-            f"it reads {', '.join(sorted(known)) or 'nothing: there is none'}"
-        )
-    if template is None:
-        return frame
-    if "strftime_now" in known:
-        template = f"{_fixed_date()}\n{template}"  # the line break belongs to the block: it is not printed
-    frame.template = frame.official = template
-    switches = {key: off for key, off in SWITCHES.items() if key in known} if thinking == "off" else {}
-    frame.variables = {**switches, **given}
-    _choose_form(frame)
-    if thinking == "off":
-        _close_thought(frame)
-    return frame
-
-
-def _template(owner: Any) -> str | None:
-    template = getattr(owner, "chat_template", None)
-    if isinstance(template, Mapping):
-        template = template.get("default")
-    return template if isinstance(template, str) and template else None
-
-
-def _template_variables(name: str, template: str) -> set[str]:
-    """The variables that a template reads from outside."""
-    source = re.sub(r"\{%[-+]?\s*(end)?generation\s*[-+]?%\}", "", template)  # transformers' own tag
-    try:
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(extensions=[jinja2.ext.loopcontrols])
-        return set(jinja2.meta.find_undeclared_variables(environment.parse(source)))
-    except jinja2.TemplateError as error:
-        raise ModelError(f"{name}: its chat template is no template: {error}") from error
-
-
-def _fixed_date() -> str:
-    """A macro that stands in for the function with which templates print today: of `DATE`, whatever the format."""
-    steps = "".join(f"|replace({json.dumps(each)}, {json.dumps(DATE.strftime(each))})" for each in _DIRECTIVES)
-    return f"{{% macro strftime_now(format) %}}{{{{ format{steps} }}}}{{% endmacro %}}"
-
-
-def _choose_form(frame: ChatFrame) -> None:
-    """Whether the template takes image and text as parts or as one text: what it shows both of."""
-    problem = "it leaves the image or the text out"
-    for frame.flat, frame.as_parts in product((False, True), (True, False)):
-        try:
-            shown = PROBE in frame.rendered(PROBE)
-            ids = frame.inputs(BLANK, PROBE)["input_ids"]
-        except ImportError:  # a package that the processor wants: not the template's fault
+        except ImportError:  # a package that is wanted: not the template's fault
             raise
-        except Exception as error:  # noqa: BLE001 - templates and processors raise whatever they stumble over
-            problem = " ".join(str(error).split())[:300] or type(error).__name__
-            continue
-        if shown and bool((ids == frame.image_token_id).any()):
-            return
-    raise ModelError(f"{frame.name}: its chat template cannot be used: {problem}")
+        except Exception as error:  # whatever a program of somebody else's raises
+            raise ModelError(f"{self.name}: its chat template cannot be rendered: {reason(error)}") from error
 
 
-def _close_thought(frame: ChatFrame) -> None:
-    prompt = frame.rendered(PROBE)
-    thought = open_thought(prompt[prompt.rindex(PROBE) :])
-    if thought is None:
-        return
-    mark, end = thought
-    replies = []
-    for thinks, content in product(("", PROBE), (ANSWER, [{"type": "text", "text": ANSWER}])):
-        reply = {"role": "assistant", "content": content, "reasoning_content": thinks}
-        try:
-            chat = frame.render([*frame.messages(None, PROBE), reply], add_generation_prompt=False)
-        except Exception:  # noqa: BLE001, S112 - a template that takes no such answer
-            continue
-        replies.append((thinks, chat))
-    frame.closed = closing(prompt, end, replies, ANSWER)
-    # Behind a template's last line break, which Jinja drops, it would not be dropped.
-    frame.template = f"{frame.official.removesuffix(chr(10))}{{{{ {json.dumps(frame.closed)} }}}}"
-    logger.warning(
-        "%s: its prompt ends inside a thought (%s), and its chat template has no switch for it: closed with %s",
-        frame.name, mark, end,
-    )  # fmt: skip
+def reason(error: BaseException) -> str:
+    kind = "" if isinstance(error, jinja2.TemplateError | ValueError) else f"{type(error).__name__}: "
+    return f"{kind}{line(error)}"
 
 
 def _common(a: str, b: str) -> int:

@@ -1,8 +1,8 @@
-"""Whether a way of running the model gives the states of separate passes: up to rounding, and no further.
+"""Whether a strategy gives the states of separate passes: up to rounding, and no further.
 
-In float32 the judge is the largest difference; cosines hide wrong masks. In half precision rounding itself is large
-and grows with depth, so that a wrong mask can hide in it: there states must also lie no further from the plain ones
-than the law of docs/engine.md allows, or than what rounding was seen to do to this very model.
+In float32 the largest difference decides; cosines hide wrong masks. In half precision rounding itself is large
+and grows with depth, so that a wrong mask can hide in it: there states must also lie no further from the separate
+ones than the invariants of docs/engine.md allow, or than what rounding was seen to do to this very model.
 """
 
 import logging
@@ -22,7 +22,7 @@ MIN_COSINE = math.sqrt(2 * (1 - 0.9999))  # the distance of unit vectors whose c
 NOISE_FACTOR = 3  # as far apart as this many times what other shapes alone change
 EXTRA_TOKENS = 13  # tokens put behind a prompt: enough to change the shapes of every product
 
-# A family whose code does not take a mask, a cache or positions from outside refuses in ways of its own.
+# A family whose code does not take a mask, a cache or positions from outside refuses by errors of its own.
 UNSUPPORTED_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError)
 
 logger = logging.getLogger(__name__)
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EquivalenceCheck:
-    """What a way of running the model must agree with.
+    """What a strategy must agree with.
 
     Attributes:
-        reference: Hidden states (images, K, 1, layers, d) of one separate pass an image and prompt.
+        reference: Hidden states (images, K, 1, layers, d) of one separate pass per image and prompt.
         tolerance: The largest difference allowed, relative to the largest value.
         distance: The largest relative distance |a - b| / |b| of two states allowed.
     """
@@ -46,7 +46,7 @@ class EquivalenceCheck:
     def with_separate_passes(
         cls, lvlm: LVLM, probe_inputs: Sequence[Prepared], layers: Sequence[int]
     ) -> "EquivalenceCheck":
-        """Plain passes of these images and prompts; in half precision also with tokens behind, which nobody sees."""
+        """Separate passes of these images and prompts; in half precision also with tokens behind, which nobody sees."""
         reference = separate.hidden_states_one_by_one(lvlm, probe_inputs, layers, [-1])
         distance = math.inf
         if lvlm.dtype != torch.float32:
@@ -80,7 +80,7 @@ class EquivalenceCheck:
         return float(largest.max())
 
     def holds(self, run: Callable[[], Tensor]) -> bool:
-        """Whether the states that `run` gives are the plain ones."""
+        """Whether the states that `run` gives are those of separate passes."""
         return self.difference(run) <= self.tolerance
 
 

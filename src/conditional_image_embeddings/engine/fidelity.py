@@ -4,8 +4,6 @@ The engine takes the model's own call for the first prompt of an image and splic
 wrong on the way is found here, and never reaches a vector.
 """
 
-import logging
-
 from PIL import Image
 
 from ..errors import ModelError
@@ -16,8 +14,6 @@ from .prompts import Prepared, same_inputs, split_inputs
 from .thinking import MARKS
 
 FIRST_TOKENS = 4  # a mark may be spelled in pieces
-
-logger = logging.getLogger(__name__)
 
 
 def check_prompts(lvlm: LVLM, image: Image.Image, texts: list[str], prepared: Prepared) -> None:
@@ -49,18 +45,11 @@ def check_prompts(lvlm: LVLM, image: Image.Image, texts: list[str], prepared: Pr
             raise ModelError(f"{lvlm.name}: what it is fed of an image is not what its own call gives")
 
 
-def warn_of_thoughts(lvlm: LVLM, prepared: Prepared) -> None:
-    """Say so if the model opens a thought by itself: its vectors are then of the thought, not of the answer."""
+def opened_thought(lvlm: LVLM, prepared: Prepared) -> str:
+    """The mark of the thought that the model opens by itself; empty if it opens none, or says nothing."""
     try:
         (answer,) = answers(lvlm, [prepared.singles()[0]], [], Sampling(max_new_tokens=FIRST_TOKENS), share=False)
-    except (
-        ModelError,
-        *UNSUPPORTED_ERRORS,
-    ):  # without a head it tells no words at all
-        return
+    except (ModelError, *UNSUPPORTED_ERRORS):  # without a head it tells no words at all
+        return ""
     begun = lvlm.tokenizer.decode(answer.tokens).lstrip()
-    if mark := next((mark for mark in MARKS if begun.startswith(mark)), None):
-        logger.warning(
-            "%s: its answers begin with a thought (%s) that no prompt asks for, so its vectors are of the thought and "
-            "not of the answer: name a checkpoint that answers at once", lvlm.name, mark,
-        )  # fmt: skip
+    return next((mark for mark in MARKS if begun.startswith(mark)), "")

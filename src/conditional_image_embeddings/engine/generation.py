@@ -161,7 +161,7 @@ def prefill(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], *, sha
 
 
 def following(lvlm: LVLM, group: PrefillState, inputs: dict[str, Any], chosen: Tensor) -> tuple[dict[str, Any], Tensor]:
-    """Feed one more token a row: the inputs it was given with, and the logits of the one behind it."""
+    """Feed one more token per row: the inputs it was given with, and the logits of the one behind it."""
     inputs = _next_inputs(inputs, chosen)
     return inputs, _last(lvlm, inputs, group.cache, [])[0]
 

@@ -57,7 +57,7 @@ def at(rows: Tensor, columns: Tensor) -> Callable[[Tensor], Tensor]:
 
 def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callable[[Tensor], Tensor]) -> Tensor:
     """Hidden states (picked, len(layers), d) of one forward pass that goes no further than it must."""
-    with captured(lvlm, layers, pick) as states, _narrowed(lvlm, max(layers), pick):
+    with captured(lvlm, layers, pick) as states, _pruned(lvlm, max(layers), pick):
         lvlm.model(**inputs)
     if skipped := sorted(set(layers) - states.keys()):  # Mllama's that look at an image, where there is none
         below = run(lvlm, inputs, [layer - 1 for layer in skipped], pick)
@@ -66,8 +66,8 @@ def run(lvlm: LVLM, inputs: dict[str, Any], layers: Sequence[int], pick: Callabl
 
 
 @contextmanager
-def _narrowed(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While open, the feed-forward network of layer `layer` sees the picked tokens only, if the model narrows.
+def _pruned(lvlm: LVLM, layer: int, pick: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While open, the feed-forward network of layer `layer` sees the picked tokens only, if the plan prunes it.
 
     It gives NaN for the others: were one of them needed after all, no vector could come of it silently.
     """

@@ -18,12 +18,16 @@ from ..errors import ModelError, OptionError
 from ..models import heads
 from ..models.checkpoint import Checkpoint
 from ..models.reasons import single_line_errors
-from .chat import ChatFrame, chat_frame
+from .chat import ChatFrame
+from .templates import chat_frame
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class LVLM:
     """An image-text-to-text model.
+
+    Prompts are made by any number of threads at once; passes through the model go one at a time, since the hooks that
+    tell them apart sit on modules that all of them share.
 
     Attributes:
         model: The whole model; its head runs only where words are wanted.
@@ -33,7 +37,8 @@ class LVLM:
             `hidden_states[k]` is the output of `layers[k - 1]`.
         chat: What becomes of an image and a text before the model reads them.
         image_token_id: The token that stands for a piece of the image.
-        narrows: Whether the highest layer's feed-forward network may see the wanted tokens only (`hidden_states.run`).
+        prune_top_mlp: Whether the highest layer's feed-forward network sees the wanted tokens only, as the plan of the
+            model has it (`plan.ExecutionPlan`).
     """
 
     name: str
@@ -95,9 +100,7 @@ class LVLM:
         """Compile what of each layer does not know which layer it is: norms and feed-forward networks.
 
         The rest writes to a cache, on whose state compiled code depends: each layer would be compiled several times.
-        Nor is a compiled network narrowed: each pass has hooks of its own, and would be compiled again.
         """
-        self.prune_top_mlp = False
         for layer in set(self.layers):
             for part in _without_cache(layer):
                 part.compile(dynamic=True)
@@ -145,7 +148,7 @@ def load(
     Args:
         checkpoint: The model.
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers.
-        thinking: As for `chat.chat_frame`, and so is `chat_template_kwargs`.
+        thinking: As for `templates.chat_frame`, and so is `chat_template_kwargs`.
         chat_template_kwargs: Further variables of the chat template.
 
     Raises:

@@ -14,13 +14,13 @@ from .cached import continued, prefix_end, prefix_pass
 from .hidden_states import at, run
 from .loading import LVLM
 from .prompts import Prepared
-from .tree import Tree
+from .tree import PromptTree
 
 
 def hidden_states(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
     """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, each token that differs once."""
     ends = [prefix_end(prepared, tokens) for prepared in batch]
-    trees = [Tree.build(prepared.ids, end) for prepared, end in zip(batch, ends, strict=True)]
+    trees = [PromptTree.build(prepared.ids, end) for prepared, end in zip(batch, ends, strict=True)]
     cache, seen = prefix_pass(lvlm, batch, ends, max(layers))
     rows = [
         {key: tree.row([prompt[key] for prompt in prepared.prompts]) for key in prepared.prompts[0]}
@@ -44,12 +44,12 @@ def hidden_states(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], 
     return states.reshape(*columns.shape, *states.shape[1:])
 
 
-def _positions(prepared: Prepared, tree: Tree) -> Tensor:
+def _positions(prepared: Prepared, tree: PromptTree) -> Tensor:
     """Positions (1 or 3, tokens) of the row: on each branch those of the prompt by itself."""
     return tree.row([prepared.token_positions(k).T for k in range(len(prepared.prompts))]).T
 
 
-def _mask(prefix: Tensor, trees: Sequence[Tree], lvlm: LVLM) -> Tensor:
+def _mask(prefix: Tensor, trees: Sequence[PromptTree], lvlm: LVLM) -> Tensor:
     """What is added to the scores, (images, 1, row, prefix + row). Eager attention would add a bool as 0 and 1.
 
     Padding behind a row sees the prefix, so that no row of scores is empty.

@@ -91,7 +91,8 @@ class PromptMaker:
 
     def __call__(self, image: Image.Image) -> Prepared:
         first, image_inputs = self._process(image, self.texts[0])
-        prompts = self._spliced(first)
+        tails = self._tails
+        prompts = [first] if len(self.texts) == 1 else _spliced(first, tails) if tails is not None else None
         images = [image_inputs]
         if prompts is None:
             processed = [(first, image_inputs), *(self._process(image, text) for text in self.texts[1:])]
@@ -120,19 +121,10 @@ class PromptMaker:
         prefix = common_prefix(ids)
         if (ids[0][prefix:] == self.lvlm.image_token_id).any():
             return
-        self._tails = [row[prefix:] for row in ids]
-        spliced = self._spliced(prompts[0])
-        if spliced is None or not same_inputs(spliced, prompts):
-            self._tails = None
-
-    def _spliced(self, first: Inputs) -> list[Inputs] | None:
-        tails, ids = self._tails, first["input_ids"]
-        if tails is None:
-            return [first] if len(self.texts) == 1 else None
-        head = len(ids) - len(tails[0])
-        if not torch.equal(ids[head:], tails[0]):
-            return None
-        return [first, *(_with_tail(first, head, tail) for tail in tails[1:])]
+        tails = [row[prefix:] for row in ids]
+        spliced = _spliced(prompts[0], tails)
+        if spliced is not None and same_inputs(spliced, prompts):
+            self._tails = tails  # only now: other threads use them as soon as they are there
 
     def _positions(self, prompts: list[Inputs], image_inputs: dict[str, Tensor]) -> tuple[Tensor, ...] | None:
         if self.flat_positions:
@@ -169,6 +161,15 @@ def common_prefix(rows: Sequence[Tensor]) -> int:
     shortest = min(len(row) for row in rows) - 1
     same = torch.stack([row[:shortest] == rows[0][:shortest] for row in rows]).all(0)
     return int(same.long().cumprod(0).sum())
+
+
+def _spliced(first: Inputs, tails: Sequence[Tensor]) -> list[Inputs] | None:
+    """All prompts of an image, of which the first was processed; None where it ends otherwise than was learned."""
+    ids = first["input_ids"]
+    head = len(ids) - len(tails[0])
+    if not torch.equal(ids[head:], tails[0]):
+        return None
+    return [first, *(_with_tail(first, head, tail) for tail in tails[1:])]
 
 
 def _with_tail(first: Inputs, head: int, tail: Tensor) -> Inputs:

@@ -5,6 +5,7 @@ have it, and go through the segments one by one where not: thousands of small ca
 takes the segments as FlashAttention does, and gives each length of them to PyTorch's own attention as a batch.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -68,29 +69,45 @@ def _by_length(ends: Tensor) -> list[Tensor]:
 AttentionInterface.register(NAME, attention)
 
 
-def enable(lvlm: LVLM) -> list[str]:
-    """Have the towers beside the decoder attend in this way; returns the names of those that were asked to.
+def parts_with_segments(lvlm: LVLM) -> tuple[str, ...]:
+    """The towers beside the decoder that may be asked to attend like this.
 
     Whether they can is seen when the model runs: one that does not tell its segments raises.
     """
-    config = lvlm.model.config
     able = [module.config for module in lvlm.model.modules() if getattr(module, "_supports_flash_attn", False)]
-    parts = [
+    return tuple(
         name
-        for name in config.sub_configs
-        if (part := getattr(config, name, None)) is not lvlm.decoder.config
-        and any(part is each for each in able)
-        and getattr(part, "_attn_implementation", None) == "sdpa"
-    ]
+        for name, config in _parts(lvlm).items()
+        if config is not lvlm.decoder.config
+        and any(config is each for each in able)
+        and _implementation(config) in {"sdpa", NAME}
+    )
+
+
+def enabled(lvlm: LVLM) -> tuple[str, ...]:
+    """The parts that attend like this now."""
+    return tuple(name for name, config in _parts(lvlm).items() if _implementation(config) == NAME)
+
+
+def enable(lvlm: LVLM, parts: Sequence[str]) -> None:
+    """Have these parts attend like this."""
     _set(lvlm, parts, NAME)
-    return parts
 
 
-def disable(lvlm: LVLM, parts: list[str]) -> None:
-    """Have them attend as they did."""
+def disable(lvlm: LVLM, parts: Sequence[str]) -> None:
+    """Have these parts attend as transformers left them."""
     _set(lvlm, parts, "sdpa")
 
 
-def _set(lvlm: LVLM, parts: list[str], implementation: str) -> None:
+def _parts(lvlm: LVLM) -> dict[str, Any]:
+    config = lvlm.model.config
+    return {name: part for name in config.sub_configs if (part := getattr(config, name, None)) is not None}
+
+
+def _implementation(config: Any) -> Any:
+    return getattr(config, "_attn_implementation", None)
+
+
+def _set(lvlm: LVLM, parts: Sequence[str], implementation: str) -> None:
     if parts:
         lvlm.model.set_attn_implementation(dict.fromkeys(parts, implementation))

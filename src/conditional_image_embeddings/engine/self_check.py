@@ -1,12 +1,13 @@
-"""Which way of sharing is exact for the model at hand: tried on two small images and compared with separate passes.
+"""Which strategy is exact for the model at hand: tried on two small images and compared with separate passes.
 
-No list of names decides: a family that nobody tried gets the fastest way that reproduces its own separate passes, and
-separate passes where none does. What agrees is decided in `equivalence`.
+No list of names decides: a family that nobody tried gets the fastest strategy that reproduces its own separate passes,
+and separate passes where none does. What agrees is decided in `equivalence`; a plan is the outcome, which others apply.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,20 +17,14 @@ from torch import Tensor
 
 from ..inputs.conditions import prompt
 from ..models.reasons import single_line_errors
-from . import cached, packed, segments, separate
+from . import segments, separate
 from .equivalence import UNSUPPORTED_ERRORS, EquivalenceCheck
-from .fidelity import check_prompts, warn_of_thoughts
+from .fidelity import check_prompts, opened_thought
 from .hidden_states import run
 from .loading import LVLM
+from .plan import ExecutionPlan
 from .prompts import Prepared, PromptMaker
 
-Run = Callable[[LVLM, Sequence[Prepared], Sequence[int], Sequence[int]], Tensor]
-
-STRATEGIES: dict[str, Run] = {
-    "packed": packed.hidden_states,
-    "cached": cached.hidden_states,
-    "separate": separate.hidden_states,
-}
 # Layers that padding before or behind a token does not change. Others (an indexer that picks the best keys, sparse
 # blocks) may look exact on short prompts and not be on long ones: there every prompt is a pass of its own.
 PADDED = {
@@ -43,60 +38,21 @@ TEXTS = tuple(prompt(condition) for condition in ("color", "the model of the car
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ExecutionPlan:
-    """How the model is run, and the largest difference of each way tried, relative to the largest value.
-
-    Attributes:
-        name: The way taken, a key of `RUNS`.
-        differences: What was tried.
-        caches: Whether `cached` is exact too: what is generated behind a prompt can then share its prefix.
-        together: Whether several images can be in one pass. Some vision towers mix them up, or see their padding.
-    """
-
-    name: str
-    differences: dict[str, float]
-    caches: bool = False
-    together: bool = True
-
-    @property
-    def shares(self) -> bool:
-        return self.name != "separate"
-
-    def run(self, lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, the way chosen."""
-        way = STRATEGIES[self.name]
-        return self.in_parts(batch, lambda part: way(lvlm, part, layers, tokens), share=self.shares)
-
-    def in_parts(
-        self, batch: Sequence[Prepared], run: Callable[[Sequence[Prepared]], Tensor], *, share: bool
-    ) -> Tensor:
-        """Results (images, K, ...) of `run` on the whole batch, or on one image (one prompt, unless `share`) a pass."""
-        if self.together:
-            return run(batch)
-        results = torch.cat([run(part) for part in self.parts(batch, share=share)])
-        return results.reshape(len(batch), -1, *results.shape[2:])
-
-    def parts(self, batch: Sequence[Prepared], *, share: bool) -> list[Sequence[Prepared]]:
-        """What goes through the model together."""
-        if self.together:
-            return [batch]
-        if share:
-            return [[prepared] for prepared in batch]
-        return [[one] for prepared in batch for one in prepared.singles()]
-
-
 def choose(
     lvlm: LVLM, *, share: bool = True, flat_positions: bool = False, own_attention: bool = False
 ) -> ExecutionPlan:
-    """The fastest of the ways of running the model that agrees with one separate pass an image and prompt.
+    """The fastest plan under which the model gives the states of one separate pass per image and prompt.
+
+    The model is left as it was.
 
     Args:
-        lvlm: The model. Where that changes nothing, its vision tower is left attending in the way of `segments`, and
-            its highest layer left with the wanted tokens only (`narrows`).
+        lvlm: The model.
         share: Whether one pass may serve several prompts.
         flat_positions: Whether tokens have 1-D positions whatever the model's own are.
-        own_attention: Leave the vision tower as it is.
+        own_attention: Leave the vision tower's attention as it is.
+
+    Raises:
+        ModelError: the prompts are not those of the model's own call, or it cannot be run on them.
     """
     layers = sorted({0, len(lvlm.layers) // 2, len(lvlm.layers)})
     maker = PromptMaker(lvlm, TEXTS, flat_positions=flat_positions)
@@ -106,59 +62,74 @@ def choose(
         check_prompts(lvlm, images[-1], list(TEXTS), batch[-1])  # of the last image all but one are spliced
     # The reference finds its positions itself, unless flat ones are wanted, which no model would find.
     probe_inputs = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
-    with torch.inference_mode():
-        warn_of_thoughts(lvlm, batch[0])
-        agreement = EquivalenceCheck.with_separate_passes(lvlm, probe_inputs, layers)
+    with torch.inference_mode(), ExecutionPlan().applied(lvlm):
+        check = EquivalenceCheck.with_separate_passes(lvlm, probe_inputs, layers)
+        plan = ExecutionPlan(thought=opened_thought(lvlm, batch[0]))
         if not own_attention:
-            _try_segments(lvlm, probe_inputs, layers, agreement)
-        _try_narrowing(lvlm, probe_inputs[0].singles()[0], layers, agreement)
-        plan = _best(lvlm, batch, layers, agreement, _candidates(lvlm, batch, share=share))
-    if share and not plan.shares:
-        logger.warning("%s: sharing the image is not exact, so each condition is a separate pass", lvlm.name)
+            plan = _with_segments(lvlm, plan, probe_inputs, layers, check)
+        with plan.applied(lvlm):
+            plan = _with_pruned_top(lvlm, plan, probe_inputs[0].singles()[0], layers, check)
+        with plan.applied(lvlm):
+            plan = _with_strategy(lvlm, plan, batch, layers, check, _candidates(lvlm, batch, share=share))
     logger.info("%s runs %s", lvlm.name, plan)
     return plan
 
 
-def _best(
-    lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], agreement: EquivalenceCheck, candidates: Sequence[str]
+def _with_strategy(
+    lvlm: LVLM,
+    plan: ExecutionPlan,
+    batch: Sequence[Prepared],
+    layers: Sequence[int],
+    check: EquivalenceCheck,
+    candidates: Sequence[str],
 ) -> ExecutionPlan:
-    """The first candidate that is exact, on all images at once if it can be, else on one a pass."""
+    """With the first candidate that is exact, on all images at once if it can be, else on one per pass."""
     for together in (True, False):
+        trials = {name: replace(plan, strategy=name, together=together) for name in candidates}
         differences = {
-            name: agreement.difference(
-                partial(ExecutionPlan(name, {}, together=together).run, lvlm, batch, layers, [-1])
-            )
-            for name in candidates
+            name: check.difference(partial(trial.run, lvlm, batch, layers, [-1])) for name, trial in trials.items()
         }
-        exact = [name for name, difference in differences.items() if difference <= agreement.tolerance]
-        plan = ExecutionPlan(exact[0] if exact else "separate", differences, "cached" in exact, together)
-        if "separate" in exact and (plan.shares or len(candidates) == 1):
-            return plan
+        exact = [name for name, difference in differences.items() if difference <= check.tolerance]
+        found = replace(
+            plan,
+            strategy=exact[0] if exact else "separate",
+            caches="cached" in exact,
+            together=together,
+            differences={name: value if math.isfinite(value) else None for name, value in differences.items()},
+        )
+        if "separate" in exact and (found.shares or len(candidates) == 1):
+            return found
         if together:
             separate_batches = "separate" in exact
-    return plan if plan.shares else replace(plan, together=separate_batches)
+    return found if found.shares else replace(found, together=separate_batches)
 
 
-def _try_segments(
-    lvlm: LVLM, probe_inputs: Sequence[Prepared], layers: Sequence[int], agreement: EquivalenceCheck
-) -> None:
-    parts = segments.enable(lvlm)
-    if not parts:
-        return
-    if agreement.holds(lambda: separate.hidden_states_one_by_one(lvlm, probe_inputs, layers, [-1])):
-        logger.info("%s: all segments of a length in one call of attention: %s", lvlm.name, ", ".join(parts))
-    else:
-        segments.disable(lvlm, parts)
+def _with_segments(
+    lvlm: LVLM, plan: ExecutionPlan, probe_inputs: Sequence[Prepared], layers: Sequence[int], check: EquivalenceCheck
+) -> ExecutionPlan:
+    """With attention in segments, where that is exact."""
+    trial = replace(plan, segments=segments.parts_with_segments(lvlm))
+    if not trial.segments:
+        return plan
+    with trial.applied(lvlm):
+        exact = check.holds(lambda: separate.hidden_states_one_by_one(lvlm, probe_inputs, layers, [-1]))
+    return trial if exact else plan
 
 
-def _try_narrowing(lvlm: LVLM, probe: Prepared, layers: Sequence[int], agreement: EquivalenceCheck) -> None:
-    """Each layer by itself, since it is the highest that sees fewer tokens."""
+def _with_pruned_top(
+    lvlm: LVLM, plan: ExecutionPlan, probe: Prepared, layers: Sequence[int], check: EquivalenceCheck
+) -> ExecutionPlan:
+    """With fewer tokens in the highest layer, where that is exact: each by itself, since it is the highest that can."""
     above = [(index, layer) for index, layer in enumerate(layers) if layer]
-    lvlm.prune_top_mlp = all(_mlp_is_tokenwise(lvlm, probe, layer) for _, layer in above)
-    lvlm.prune_top_mlp = lvlm.prune_top_mlp and all(
-        agreement.of_layer(index).holds(partial(separate.hidden_states, lvlm, [probe], [layer], [-1]))
-        for index, layer in above
-    )
+    if not all(_mlp_is_tokenwise(lvlm, probe, layer) for _, layer in above):
+        return plan
+    trial = replace(plan, prune_top_mlp=True)
+    with trial.applied(lvlm):
+        exact = all(
+            check.of_layer(index).holds(partial(separate.hidden_states, lvlm, [probe], [layer], [-1]))
+            for index, layer in above
+        )
+    return trial if exact else plan
 
 
 def _mlp_is_tokenwise(lvlm: LVLM, probe: Prepared, layer: int) -> bool:

@@ -1,4 +1,4 @@
-"""One separate pass a prompt: every condition reads the image anew. Right for every model, and the judge of the others.
+"""One separate pass per prompt: every condition reads the image anew. Right for every model; the others are held to it.
 
 Rows are padded on the right whatever the tokenizer says: a decoder's token sees nothing behind it, so its state is that
 of the unpadded prompt, also in layers that carry a state (linear attention, convolution).
@@ -17,7 +17,7 @@ from .prompts import Prepared
 
 
 def hidden_states(lvlm: LVLM, batch: Sequence[Prepared], layers: Sequence[int], tokens: Sequence[int]) -> Tensor:
-    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, K passes' worth of work an image."""
+    """Hidden states (images, K, tokens, layers, d) of a few tokens of each prompt, K passes of work per image."""
     singles = [single for prepared in batch for single in prepared.singles()]
     prompts, images = prompt_inputs(lvlm, singles)
     columns = torch.tensor([[token % single.lengths[0] for token in tokens] for single in singles], device=lvlm.device)

@@ -32,7 +32,7 @@ def text_hidden_states(
         prompts: Users' turns.
         layers: Indices into the hidden states.
         tokens: Indices into a prompt's real tokens.
-        budget: Tokens a batch.
+        budget: Tokens per batch.
 
     Raises:
         ConditionError: a text that holds a token of the model's own.
@@ -57,7 +57,7 @@ def text_hidden_states(
             found = run(lvlm, inputs, layers, at(every, columns))
         except torch.OutOfMemoryError:
             raise
-        # Each family says in its own way that it wants an image.
+        # Each family has an error of its own for wanting an image.
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise ModelError(f"{lvlm.name} reads no text without an image: {error}") from error
         states |= zip(chosen, found.reshape(len(part), len(tokens), *found.shape[1:]), strict=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Tree:
+class PromptTree:
     """Several prompts behind the prefix that all of them share, laid out as one row of tokens.
 
     Attributes:
@@ -23,7 +23,7 @@ class Tree:
     paths: list[list[int]]
 
     @classmethod
-    def build(cls, prompts: Sequence[Tensor], prefix: int) -> "Tree":
+    def build(cls, prompts: Sequence[Tensor], prefix: int) -> "PromptTree":
         """The tree of prompts (tokens,) that share their first `prefix` tokens."""
         nodes: dict[
             tuple[int, int], int

@@ -103,7 +103,7 @@ def top_words(
         lvlm: The model.
         batch: Prepared images.
         layers: Indices into the hidden states; none if only words are wanted.
-        k: Words a prompt at most.
+        k: Words per prompt at most.
         min_probability: First tokens less probable than this begin no word, but for the most probable one.
         share: Whether the image and the common prefix are read once for all prompts of an image.
 

@@ -1,23 +1,20 @@
-"""Rows of figures, one a setting and aspect: a store's vectors joined with labels by image id.
+"""Rows of figures, one per setting and aspect.
 
-One without the other is an error. A row says by itself what it is a figure of: the whole setting, versions, counts.
+A row says by itself what it is a figure of: the whole setting, versions, counts.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .. import __version__, datasets
 from ..datasets import labelled
 from ..errors import EvaluationError, preview, require
-from .scoring import broken_rows, check_metric, scores
+from .joining import join
+from .scoring import check_metric, scores
 
 if TYPE_CHECKING:
     from ..collection.store import Store
@@ -30,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate(
     store: "Store",
-    pattern: str = "*",
+    which: "str | Sequence[Setting]" = "*",
     *,
     metric: str = "cosine",
     all_aspects: bool = False,
@@ -42,14 +39,15 @@ def evaluate(
     bootstrap: int = 0,
     show_progress_bar: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Score settings in a store, in the order of their names: the benchmarks', or any against labels of one's own.
+    """Score settings in a store: the benchmarks', or any against labels of one's own.
 
     A setting whose condition is one of its benchmark's aspects is scored on that aspect; any other (no condition, or
     words of one's own) on all aspects.
 
     Args:
         store: Where the vectors are.
-        pattern: Glob over the settings' names, such as "synthetic_cars-*".
+        which: Glob over the settings' names, such as "synthetic_cars-*", taken in the order of their names; or the
+            settings themselves.
         metric: "cosine" or "euclidean" (as the paper); see `scores`.
         all_aspects: Score every setting on every aspect.
         datasets_dir: The directory of the benchmarks' directories; by default where each was when it was embedded.
@@ -62,7 +60,7 @@ def evaluate(
         show_progress_bar: On stderr; by default where that is a terminal.
 
     Returns:
-        One row a setting and aspect: `{method, model, setting, dataset, condition, aspect, map_at_r, precision_at_1,
+        One row per setting and aspect: `{method, model, setting, dataset, condition, aspect, map_at_r, precision_at_1,
         ami, nmi, metric, r_precision, images, queries, labels, intervals, aspect_condition, whole_setting, versions}`;
         scores are fractions, and None is "no condition" or "not computed".
 
@@ -72,71 +70,10 @@ def evaluate(
     """
     require("eval", "scoring")
     check_metric(metric)
-    found = store.settings(pattern)
-    if benchmark is None:
-        known = {*datasets.NAMES, *labelled.UNIVERSAL}
-        settings = [setting for setting in found if setting.source is None and setting.dataset in known]
-        for setting in found if settings else []:
-            if setting not in settings:
-                logger.warning("%s is not scored: its images have no labels (no benchmark)", setting.name)
-    else:
-        settings = found
-        _check_one_place(found, pattern)
-    if not settings:
-        raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
-    return evaluate_settings(
-        store,
-        settings,
-        metric=metric,
-        all_aspects=all_aspects,
-        datasets_dir=datasets_dir,
-        dataset_info_dir=dataset_info_dir,
-        benchmark=benchmark,
-        allow_missing=allow_missing,
-        clustering=clustering,
-        bootstrap=bootstrap,
-        show_progress_bar=show_progress_bar,
-    )
-
-
-def images_of(store: "Store", pattern: str = "*") -> str:
-    """The folder of the images whose settings match: what labels of one's own are joined to.
-
-    Raises:
-        EvaluationError: nothing matches, the settings are of several folders, or the images came from no folder.
-    """
-    found = store.settings(pattern)
-    if not found:
-        raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
-    _check_one_place(found, pattern)
-    root = store.source_root(found[0])
-    if root is None or not Path(root).is_dir():
-        raise EvaluationError(
-            f"the images of {found[0].name} came from {root or 'no folder'}, which is not a folder now; "
-            "labels are joined to the files of the folder that was embedded"
-        )
-    return root
-
-
-def evaluate_settings(
-    store: "Store",
-    settings: Sequence["Setting"],
-    *,
-    metric: str = "cosine",
-    all_aspects: bool = False,
-    datasets_dir: Path | str | None = None,
-    dataset_info_dir: Path | str | None = None,
-    benchmark: datasets.Benchmark | None = None,
-    allow_missing: bool = False,
-    clustering: bool = True,
-    bootstrap: int = 0,
-    show_progress_bar: bool | None = None,
-) -> list[dict[str, Any]]:
-    """`evaluate` for these settings, in the order given."""
     benchmarks: dict[tuple[str, str], datasets.Benchmark] = {}
     used = _versions()
     rows = []
-    for setting in settings:
+    for setting in _chosen(store, which, benchmark) if isinstance(which, str) else which:
         given = benchmark
         if given is None:
             is_universal = setting.dataset in labelled.UNIVERSAL
@@ -150,7 +87,7 @@ def evaluate_settings(
         image_ids, vectors = store.read(setting)
         failed = store.failures(setting.dataset, source=setting.source)
         for aspect in given.aspects if all_aspects or not own else own:
-            joined, labels = _join(
+            joined, labels = join(
                 setting,
                 image_ids,
                 vectors,
@@ -184,6 +121,42 @@ def evaluate_settings(
     return rows
 
 
+def images_of(store: "Store", pattern: str = "*") -> str:
+    """The folder of the images whose settings match: what labels of one's own are joined to.
+
+    Raises:
+        EvaluationError: nothing matches, the settings are of several folders, or the images came from no folder.
+    """
+    found = store.settings(pattern)
+    if not found:
+        raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
+    _check_one_place(found, pattern)
+    root = store.source_root(found[0])
+    if root is None or not Path(root).is_dir():
+        raise EvaluationError(
+            f"the images of {found[0].name} came from {root or 'no folder'}, which is not a folder now; "
+            "labels are joined to the files of the folder that was embedded"
+        )
+    return root
+
+
+def _chosen(store: "Store", pattern: str, benchmark: datasets.Benchmark | None) -> "list[Setting]":
+    """The settings that match and have labels."""
+    found = store.settings(pattern)
+    if benchmark is None:
+        known = {*datasets.NAMES, *labelled.UNIVERSAL}
+        settings = [setting for setting in found if setting.source is None and setting.dataset in known]
+        for setting in found if settings else []:
+            if setting not in settings:
+                logger.warning("%s is not scored: its images have no labels (no benchmark)", setting.name)
+    else:
+        settings = found
+        _check_one_place(found, pattern)
+    if not settings:
+        raise EvaluationError(_nothing_to_score(pattern, found, store.settings()))
+    return settings
+
+
 def _versions() -> dict[str, str | None]:
     """What computed the figures. None: a package that is there without its metadata, such as another build of faiss."""
     found: dict[str, str | None] = {"conditional-image-embeddings": __version__}
@@ -193,56 +166,6 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
-
-
-def _join(
-    setting: "Setting",
-    image_ids: Sequence[str],
-    vectors: NDArray[np.float32],
-    labels: Mapping[str, str],
-    failed: Mapping[str, str],
-    *,
-    partial: bool,
-    allow_missing: bool,
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Vectors and labels of the same images, in the order of the labels, whatever order the store returns.
-
-    With `partial`, vectors without a label are left out with a warning, with `allow_missing` labels without a vector;
-    otherwise they are an error. `failed` are the images that the last job could not embed.
-    """
-    row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    if len(row_of) < len(image_ids):
-        twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
-        raise EvaluationError(
-            f"{setting.name}: {len(twice)} images have more than one vector: {preview(twice)}; "
-            "did two jobs write at once? Embed into a new database"
-        )
-    if missing := [image_id for image_id in labels if image_id not in row_of]:
-        unpaired = f"{setting.name}: {len(missing)} of {len(labels)} images have no vector: {preview(missing)}"
-        unread = len(failed.keys() & set(missing))
-        remedy = f"{unread} of them could not be embedded; mend or remove them and " if unread else ""
-        if not allow_missing:
-            raise EvaluationError(
-                f"{unpaired}; {remedy}embed the dataset again: a finished job adds what is missing and lists what "
-                "cannot be embedded; or leave them out (--allow-missing)"
-            )
-        logger.warning("%s; left out", unpaired)
-        labels = {image_id: label for image_id, label in labels.items() if image_id in row_of}
-    if unlabelled := [image_id for image_id in image_ids if image_id not in labels]:
-        unpaired = f"{setting.name}: {len(unlabelled)} of {len(image_ids)} vectors have no label: {preview(unlabelled)}"
-        if not partial:
-            raise EvaluationError(
-                f"{unpaired}; was the dataset changed after it was embedded? Embed it again into a new database"
-            )
-        logger.warning("%s; the scores are those of the others among themselves", unpaired)
-    joined = vectors[[row_of[image_id] for image_id in labels]]
-    if broken := broken_rows(joined):
-        ids = list(labels)
-        raise EvaluationError(
-            f"{setting.name}: {len(broken)} vectors hold NaN or infinity: {preview([ids[row] for row in broken])}; "
-            "embed with dtype float32"
-        )
-    return joined, list(labels.values())
 
 
 def _check_one_place(found: Sequence["Setting"], pattern: str) -> None:

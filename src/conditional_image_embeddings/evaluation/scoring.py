@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import EvaluationError, OptionError, preview, require
+from ..inputs.arguments import checked_count
 from ..vectors import unit
 from .retrieval import FIGURES, intervals, per_query
 
@@ -83,8 +84,7 @@ def scores(
     require("eval", "scoring")
     values = np.ascontiguousarray(vectors, dtype=np.float32)
     _check(values, labels, metric)
-    if bootstrap < 0:
-        raise OptionError(f"bootstrap is a number of samples, not {bootstrap}")
+    bootstrap = checked_count("bootstrap", bootstrap, least=0)
     if metric == "cosine":
         values = unit(values)
     kinds, numbers = np.unique(np.asarray(labels, dtype=str), return_inverse=True)

@@ -7,7 +7,7 @@ other programs (EPS, PDF) or that Pillow reads for old times' sake, and nothing 
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,7 @@ ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Encoded | Image.Image | NDArray[Any]"
     " | torch.Tensor"
 )
+LazyImage: TypeAlias = "ImageInput | Callable[[], ImageInput]"  # an image, or what reads it when its turn comes
 
 MAX_PIXELS = 178_956_970  # where Pillow too takes an image for a decompression bomb
 THUMBNAIL_SIDE = 160
@@ -58,7 +59,7 @@ def read_image(
         max_size: The longer side is scaled down to at most so many pixels (Lanczos, aspect kept, the other side
             truncated as the paper's code does, but never to 0); 0 leaves the image as it is.
         as_reference: The pixels that the paper's code sees, which are those of Pillow's `convert("RGB")`: the EXIF
-            orientation ignored, alpha dropped, 16 bits a channel clipped or cut as Pillow has it.
+            orientation ignored, alpha dropped, 16 bits per channel clipped or cut as Pillow has it.
         name: What messages call the image; None: its path, if it has one.
 
     Raises:

@@ -53,7 +53,7 @@ class Selection:
 
 
 class Skipped:
-    """What was left out while images were looked for, to be told when none are found."""
+    """What was left out while images were looked for, for the message where none are found."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {"hidden": [], "caches": [], "excluded": []}

@@ -1,7 +1,11 @@
 """An embedder as an mteb model: its images and texts under the condition that a task is about.
 
-    import mteb
-    mteb.evaluate(ConditionalModel("builtin"), mteb.get_task("CUB200I2IRetrieval"))     # under "bird species"
+```python
+from conditional_image_embeddings.interfaces.mteb import ConditionalModel
+
+model = ConditionalModel("builtin")  # for `mteb.evaluate`
+print(model.condition("CUB200I2IRetrieval"))  # bird species
+```
 
 Nothing is inherited: mteb's `EncoderProtocol` is structural. A batch with images and texts is embedded in the middle of
 both, as in `inputs.encode`; other modalities are not read, and mteb skips their tasks.

@@ -27,9 +27,13 @@ from sentence_transformers.util import quantize_embeddings  # noqa: E402
 class ConditionalEncoder(SentenceTransformer):
     """Images and texts under one condition, through the methods of a `SentenceTransformer`.
 
-        model = ConditionalEncoder("builtin", "car color")
-        vectors = model.encode(["a.png", image, "red", {"image": image, "text": "striped"}])   # (4, d)
-        model.similarity(vectors, model.encode(["red", "blue"]))                               # (4, 2)
+    ```python
+    from conditional_image_embeddings.interfaces.sentence_transformer import ConditionalEncoder
+
+    model = ConditionalEncoder("builtin", "car color")
+    vectors = model.encode(["a.jpg", "red", {"image": "b.jpg", "text": "striped"}])  # (3, d)
+    print(model.similarity(vectors, model.encode(["red", "blue"])))  # (3, 2)
+    ```
 
     An input is an image (a path, PIL image, (H, W, 3) uint8 array or tensor, or encoded bytes), a text, or a dict with
     "image", "text" or both: the latter lies in the middle of the two. A string is an image if a file of that name

@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from ..errors import ModelError
 from ..models.checkpoint import Checkpoint
-from .embedder import Embedder, checked_reading
+from .embedder import Embedder, checked_reading, checked_size
 from .request import Embedded, Request
 from .settings import Setting
 
@@ -45,7 +45,7 @@ class CLIP(Embedder):
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
-        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
+        self.image_max_size, self.image_reading = checked_size(image_max_size), checked_reading(image_reading)
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         self.dual_encoder: Any = checkpoint.load_model(AutoModel)
         if not hasattr(self.dual_encoder, "get_image_features"):

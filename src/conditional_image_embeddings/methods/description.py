@@ -55,7 +55,7 @@ def description(embedder: "DIOR") -> dict[str, Any]:
         else "in one dimension",
         "image_tokens": int(of_image.sum()),
         "image_side": SIDE,
-        "sharing": embedder.plan.name,
+        "sharing": embedder.plan.strategy,
         "digest": chat.digest,
     }
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..engine import generation, loading, self_check, separate
+from ..engine import generation, known_plans, loading, separate
 from ..engine.cached import prefix_end
+from ..engine.plan import STRATEGIES
 from ..engine.prompts import Prepared, PromptMaker
 from ..engine.texts import text_hidden_states, text_prompt
 from ..engine.words import WordScores, silence, top_words
@@ -30,7 +31,7 @@ from ..models.checkpoint import Checkpoint
 from ..models.heads import no_head
 from ..models.json_values import json_value
 from ..models.reasons import single_line_errors
-from .embedder import Embedder, checked_reading
+from .embedder import Embedder, checked_reading, checked_size
 from .request import Embedded, Request
 from .settings import Setting
 
@@ -83,7 +84,7 @@ class DIOR(Embedder):
         self.checkpoint = checkpoint
         self.model = checkpoint.name
         self.revision = checkpoint.revision
-        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
+        self.image_max_size, self.image_reading = checked_size(image_max_size), checked_reading(image_reading)
         self.positions = positions
         self.lvlm = loading.load(
             checkpoint,
@@ -98,13 +99,17 @@ class DIOR(Embedder):
         if chat_template_kwargs:
             self.prompt_extra["chat_template_kwargs"] = json_value(chat_template_kwargs, "chat_template_kwargs")
         self.depth = len(self.lvlm.layers)
-        with single_line_errors(checkpoint.name, "run"):
-            self.plan = self_check.choose(
+        with self.lock, single_line_errors(checkpoint.name, "run"):
+            plan = known_plans.plan_for(
                 self.lvlm,
+                checkpoint,
                 share=share,
                 flat_positions=positions == "flat",
-                own_attention=attn_implementation is not None,
+                attn_implementation=attn_implementation,
             )
+        # A compiled network is not narrowed: each pass has hooks of its own, and would be compiled again.
+        self.plan = replace(plan, prune_top_mlp=plan.prune_top_mlp and not compile)
+        self.plan.apply(self.lvlm)
         if compile:
             self.lvlm.compile_layers()
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
@@ -174,10 +179,10 @@ class DIOR(Embedder):
         """Hidden states (images, prompts, tokens, layers, d)."""
         shares = self.shares(batch, request.tokens)
         if request.embedding_source == "input_last":
-            way = self_check.STRATEGIES[self.plan.name] if shares else separate.hidden_states
+            hidden_states = STRATEGIES[self.plan.strategy] if shares else separate.hidden_states
 
             def run(part: Sequence[Prepared]) -> Tensor:
-                return way(self.lvlm, part, layers, request.tokens)
+                return hidden_states(self.lvlm, part, layers, request.tokens)
 
         else:
             sampling = self.sampling(request)

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import ConditionError, ImageError, OptionError
 from ..inputs.arguments import checked_count, optional_count
 from ..inputs.images import ImageInput, image_name, ordinary_image, read_image
+from ..models.exclusion import ModelLock
 from .encoding import Encoding
 from .queries import Queries
 from .registry import METHODS, Method, describe
@@ -105,7 +106,7 @@ class Embedder(Resource, Encoding, Queries):
         return "layer" in self.entry.arguments
 
     @property
-    def lock(self) -> Any:
+    def lock(self) -> ModelLock:
         """One for all embedders that stand on the same model."""
         backbone = self.backbone
         return self._own_lock if backbone is self else backbone.lock
@@ -127,9 +128,9 @@ class Embedder(Resource, Encoding, Queries):
 
     @property
     def sharing(self) -> str | None:
-        """How one pass serves all conditions of an image, of `engine.self_check.STRATEGIES`; None without prompts."""
+        """How one pass serves all conditions of an image, of `engine.plan.STRATEGIES`; None without prompts."""
         plan: Any = getattr(self.backbone, "plan", None)
-        return None if plan is None else str(plan.name)
+        return None if plan is None else str(plan.strategy)
 
     def __repr__(self) -> str:
         if self._closed:
@@ -215,7 +216,7 @@ class Embedder(Resource, Encoding, Queries):
             ModelError: the model or its processor fails on every image: on an ordinary picture too.
         """
         self._check(request)
-        size = checked_count("image_max_size", self.image_max_size, least=0)
+        size = self.image_max_size
         return stream(
             self,
             images,
@@ -243,6 +244,15 @@ class Embedder(Resource, Encoding, Queries):
         ):  # fmt: skip
             if called not in self.entry.arguments and getattr(request, option) != getattr(default, option):
                 raise OptionError(f"{self.method} does not support {called}: leave it at its default")
+
+
+def checked_size(image_max_size: int) -> int:
+    """How many pixels the longer side may have; 0 for any number.
+
+    Raises:
+        OptionError: less, or no whole number.
+    """
+    return checked_count("image_max_size", image_max_size, least=0)
 
 
 def checked_reading(image_reading: str) -> str:

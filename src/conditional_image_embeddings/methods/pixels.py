@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import OptionError
-from .embedder import Embedder, checked_reading
+from ..inputs.arguments import checked_count
+from .embedder import Embedder, checked_reading, checked_size
 from .request import Embedded, Request
 from .settings import Setting
 
@@ -23,11 +23,9 @@ class Pixels(Embedder):
     depth = 0
 
     def __init__(self, *, size: int = 12, image_max_size: int = 700, image_reading: str = "upright") -> None:
-        if size < 1:
-            raise OptionError(f"size is {size}; at least 1 cell is needed")
-        self.size = size
+        self.size = checked_count("size", size)
         self.model = f"pixels-{size}"
-        self.image_max_size, self.image_reading = image_max_size, checked_reading(image_reading)
+        self.image_max_size, self.image_reading = checked_size(image_max_size), checked_reading(image_reading)
         self.budget = BATCH
 
     def prepare(self, image: Image.Image, request: Request) -> NDArray[np.float32]:  # noqa: ARG002

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import ImageError, ModelError
 from ..inputs.arguments import checked_count, lists_keywords, optional_count
 from ..inputs.conditions import Conditions, checked_conditions
+from ..models.exclusion import ModelLock
 from .options import EncodeTextOptions, Form, Images, Vectors, checked_texts, converted, is_one_image, request_of, shown
 from .request import Request, WordScores
 
@@ -25,7 +26,7 @@ class Queries(ABC):
 
     @property
     @abstractmethod
-    def lock(self) -> Any:
+    def lock(self) -> ModelLock:
         """See `Resource`."""
 
     @abstractmethod

@@ -3,11 +3,11 @@
 import os
 import sys
 from abc import ABC
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from ..errors import ModelError
+from ..models.exclusion import ModelLock, forget
 
 PLAIN = (str, int, float, type(None))  # what a closed embedder still knows of itself
 
@@ -22,17 +22,17 @@ class Resource(ABC):
     model: str
     method: str
     _made_of: tuple[tuple[Any, ...], dict[str, Any]]
-    _own_lock: Any  # RLock is a function
+    _own_lock: ModelLock
     _closed: bool
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
-        made._made_of, made._own_lock, made._closed = (args, kwargs), RLock(), False
+        made._made_of, made._own_lock, made._closed = (args, kwargs), ModelLock(), False
         _alive.add(made)
         return made
 
     @property
-    def lock(self) -> Any:
+    def lock(self) -> ModelLock:
         """Held by the thread that uses the model, for one pass at a time; one lock for all that stand on it."""
         return self._own_lock
 
@@ -93,9 +93,10 @@ def _after_fork() -> None:
     """
     if _alive and (torch := sys.modules.get("torch")):
         torch.set_num_threads(1)
+    forget()
     for each in list(_alive):
         if not each._closed:  # noqa: SLF001
-            each._own_lock = RLock()  # noqa: SLF001
+            each._own_lock = ModelLock()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

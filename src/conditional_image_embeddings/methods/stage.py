@@ -13,6 +13,7 @@ from traceback import walk_tb
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import CieError, ImageError, ModelError
+from ..models.exclusion import computing
 
 MAX_REASON = 300  # characters of a library's own words
 
@@ -76,7 +77,8 @@ class Guarded:
             ImageError: the processor refuses the image; to be told to `check`.
         """
         try:
-            prepared = self._stage.prepare(image, self._request)
+            with computing():
+                prepared = self._stage.prepare(image, self._request)
         except ImageError:
             raise
         except Exception as error:
@@ -110,7 +112,8 @@ class Guarded:
 
     def _prepare_ordinary(self, failure: object) -> Any:
         try:
-            prepared = self._stage.prepare(self._ordinary, self._request)
+            with computing():
+                prepared = self._stage.prepare(self._ordinary, self._request)
         except Exception as error:
             if _is_told(error):
                 raise

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ModelError, require
+from ..models.exclusion import loading
 from ..models.finding import hub_commit
 from ..models.fingerprint import fingerprint
 from ..models.reasons import quiet, single_line_errors
+from ..models.weights import check_folder
 
 DEFAULT = "sentence-transformers/sentence-t5-base"  # the paper's
 PACKAGED = "minilm"  # all-MiniLM-L6-v2, with its weights in a package
@@ -48,8 +50,9 @@ class TextEncoder:
         from sentence_transformers import SentenceTransformer
 
         self.name, self.dtype = name, dtype
+        self._options = {"device": device, "dtype": dtype, "revision": revision, **options, "token": None}
         location, self.revision, options = _find(name, revision, options)
-        with single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
+        with loading(), single_line_errors(name, "loaded as a text encoder"), quiet(progress=False):
             model = SentenceTransformer(
                 location,
                 device=str(device),
@@ -59,6 +62,10 @@ class TextEncoder:
         self._model = model.eval()
         self._lock = Lock()
         self._known: dict[str, NDArray[np.float32]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is loaded again, and must be the same there. A token stays here: it is a secret."""
+        return _loaded_again, (self.name, self._options, self.revision)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (n, d) of texts, float32; one thread at a time."""
@@ -73,6 +80,13 @@ class TextEncoder:
             return np.stack([self._known[text] for text in texts])
 
 
+def _loaded_again(name: str, options: dict[str, Any], revision: str | None) -> TextEncoder:
+    found = TextEncoder(name, **options)
+    if found.revision != revision:
+        raise ModelError(f"text encoder {name!r} is not the one that was sent here: it is {found.revision}")
+    return found
+
+
 def is_installed() -> bool:
     """Whether the text encoder that a package carries is there."""
     return importlib.util.find_spec(PACKAGE) is not None
@@ -83,6 +97,9 @@ def _find(name: str, revision: str | None, options: dict[str, Any]) -> tuple[str
     directory = _directory(name)
     if directory is not None:
         parts = [directory, *sorted(each for each in directory.iterdir() if each.is_dir())]
+        with single_line_errors(name, "loaded as a text encoder"):
+            for part in parts:
+                check_folder(name, part)
         revision = "".join(fingerprint(part) for part in parts if any(part.glob("*.json")))
         return str(directory), revision, {}
     hub = {"cache_dir": options.pop("cache_folder", None), "token": options.get("token")}

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConditionError, OptionError
+from ..inputs.arguments import checked_count
 from ..vectors import unit as scaled_to_unit
 
 SAME = 1e-5  # texts closer together than this differ by rounding only
@@ -65,9 +66,7 @@ def mean_direction(vectors: ArrayLike) -> NDArray[np.float64]:
 
 def checked_components(components: int) -> int:
     """The number of components asked for, at least 1."""
-    if components < 1:
-        raise OptionError(f"components is {components}; at least 1 is needed")
-    return components
+    return checked_count("components", components)
 
 
 def rows(basis: NDArray[np.float64], components: int) -> NDArray[np.float64]:

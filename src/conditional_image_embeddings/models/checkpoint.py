@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .adapters import Adapter
+from .exclusion import loading
 from .finding import Location
 from .fingerprint import fingerprint
 from .json_values import json_value
@@ -190,7 +191,7 @@ class Checkpoint:
             kwargs = {key: value for key, value in kwargs.items() if key not in PLACEMENT}
         elif self.is_quantized:  # cannot be moved later
             kwargs.setdefault("device_map", {"": self.device})
-        with single_line_errors(self.name, "loaded"), quiet(progress=self._large()):
+        with loading(), single_line_errors(self.name, "loaded"), quiet(progress=self._large()):
             model = self._random_model(auto_class, kwargs) if self.random_weights else self._saved(auto_class, kwargs)
         logger.info("%s: %s on %s in %s", self.name, type(model).__name__, self.device, self.dtype)
         return model.requires_grad_(requires_grad=False).eval()

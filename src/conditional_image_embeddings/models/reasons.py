@@ -7,11 +7,15 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 from ..errors import CieError, ModelError
 
 # transformers and its quantisers name what they lack by its command, such as `pip install 'accelerate>=1.1'`.
 _INSTALL = re.compile(r"pip install ([^`()]+)([`)]?)")
+
+
+_SETTINGS = RLock()  # of transformers' logging, which are the whole process's
 
 
 @contextmanager
@@ -88,14 +92,15 @@ def quiet(*, progress: bool) -> Iterator[None]:
     """Without transformers' remarks on its loading, and with its progress bars only where they are worth it."""
     from transformers.utils import logging as transformers_logging
 
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    if not progress:
-        transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
+    with _SETTINGS:
+        verbosity = transformers_logging.get_verbosity()
+        bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        if not progress:
+            transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()

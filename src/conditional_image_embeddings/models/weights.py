@@ -4,6 +4,7 @@ An index, or a name in the config, may point anywhere: transformers follows it, 
 safetensors file. So every name is held against that one rule before transformers sees it.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,23 @@ def is_inside(named: str) -> bool:
     """Whether this is the name of a safetensors file in the folder, or below it, on any system."""
     paths = (PurePosixPath(named), PureWindowsPath(named))
     return named.endswith(".safetensors") and not any(path.anchor or ".." in path.parts for path in paths)
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Hold a part of a sentence-transformers model against the rule: they are read by that library.
+
+    Raises:
+        ModelError: its weights are pickled, or its index leads out of the folder.
+    """
+    for index in folder.glob(f"*{INDEX.removeprefix('model')}"):
+        table = json.loads(index.read_bytes())
+        for each in table.get("weight_map", {}).values():
+            inside(name, index.name, each)
+    if not any(folder.glob("*.safetensors")) and any(folder.glob(PICKLED[0])):
+        raise ModelError(
+            f"text encoder {name!r} has pickled weights in {folder.name}, which are not loaded: save it anew with "
+            "save_pretrained"
+        )
 
 
 def _variant(file: str, variant: str | None) -> str:

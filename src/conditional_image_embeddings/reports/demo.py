@@ -1,4 +1,4 @@
-"""The whole story on the models in the box: render cars, embed them in every way, score, and write a page to look at.
+"""The whole story on the bundled models: render cars, embed them by every method, score, and write a page to look at.
 
 It goes through the same functions as the commands (a benchmark, the embedding job, the evaluation), so it is resumable
 too.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import datasets
 from ..datasets.synthetic_cars import make
 from ..errors import require
-from . import pages as report
+from . import demo_page
 
 if TYPE_CHECKING:
     from ..methods import Embedder
@@ -37,7 +37,7 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
     require("eval", "the demo's scores")
     from ..collection.embedding_job import run_job
     from ..collection.store import Store
-    from ..evaluation import evaluate_settings
+    from ..evaluation import evaluate
     from ..methods import load, text_encoder
     from ..methods.registry import BUNDLED, METHODS
     from ..methods.request import Request
@@ -70,11 +70,11 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
     others += compared["DIOR, random weights"]
 
     rows = [
-        *evaluate_settings(store, dior, all_aspects=True, datasets_dir=output / "datasets"),
-        *evaluate_settings(store, own, datasets_dir=output / "datasets"),
-        *evaluate_settings(store, others, all_aspects=True, datasets_dir=output / "datasets"),
+        *evaluate(store, dior, all_aspects=True, datasets_dir=output / "datasets"),
+        *evaluate(store, own, datasets_dir=output / "datasets"),
+        *evaluate(store, others, all_aspects=True, datasets_dir=output / "datasets"),
     ]
-    report.write(
+    demo_page.write(
         output / "report.html", rows=rows, store=store, benchmark=benchmark, conditioned=dior, compared=compared
     )
     return rows

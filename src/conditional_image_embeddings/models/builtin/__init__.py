@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...errors import ModelError
+from ...errors import ModelError, OptionError
 
 FOLDERS = {"builtin": "lvlm", "builtin-clip": "clip"}
 
@@ -11,10 +11,11 @@ def path(name: str) -> Path:
     """The directory of "builtin" or "builtin-clip".
 
     Raises:
-        ModelError: there is no bundled model of that name, or it was not installed.
+        OptionError: there is no bundled model of that name.
+        ModelError: it was not installed.
     """
     if name not in FOLDERS:
-        raise ModelError(f"no bundled model is called {name!r}: it is one of {', '.join(FOLDERS)}")
+        raise OptionError(f"no bundled model is called {name!r}: it is one of {', '.join(FOLDERS)}")
     directory = Path(__file__).parent / FOLDERS[name]
     if not (directory / "config.json").is_file():
         raise ModelError(f"the bundled model {name!r} is not installed at {directory}: install the package anew")

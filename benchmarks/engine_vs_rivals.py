@@ -87,7 +87,7 @@ def main() -> None:
                 work = measuring.gflop(lambda run=runs[name], names=names: run(files[:1], names))
                 rows.append([str(k), name, f"{milliseconds:.0f}", f"{ratio:.2f}", f"{work:.1f}", difference[name]])
                 figures.append({"k": k, "rival": name, "ms_per_image": milliseconds, "ratio": ratio, "gflop": work})
-        header = ["K", "rival", "ms an image", "its time / ours", "GFLOP an image", "max. difference"]
+        header = ["K", "rival", "ms per image", "its time / ours", "GFLOP per image", "max. difference"]
         print(measuring.table(header, rows))
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": measuring.machine(), "figures": figures}, indent=1))

@@ -1,4 +1,4 @@
-"""Aftercare of stored vectors: centred, whitened, shortened; settings of their own, fitted on the collection.
+"""Post-processing of stored vectors: centred, whitened, shortened; settings of their own, fitted on the collection.
 
 Off unless asked for. What is refined is a function of the whole collection: where that has changed, all of it is made
 anew.

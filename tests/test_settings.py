@@ -83,10 +83,10 @@ def test_what_a_table_says_is_never_dropped_in_silence(
     Store(tmp_path).add_vectors(PLAIN, ["x"], np.ones((1, 2), np.float32))
     database = lancedb.connect(tmp_path)
     data = database.open_table(PLAIN.name).to_arrow()
-    database.create_table("photos-x", data=data.replace_schema_metadata({"setting": told}))
+    database.create_table("photos-00000000", data=data.replace_schema_metadata({"setting": told}))
     with caplog.at_level(logging.WARNING):
         assert Store(tmp_path).settings() == [PLAIN]
-    assert "table photos-x of" in caplog.text
+    assert "table photos-00000000 of" in caplog.text
     assert "its setting" in caplog.text
 
 

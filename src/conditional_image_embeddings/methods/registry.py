@@ -41,7 +41,6 @@ class Method:
             embedding source. None: the method's name, behind the model's.
         reference: The options that the paper's reference implementation has, or, where it lacks the method, those that
             the nearest relative has there.
-        extra: The extra of the package that it needs.
         bundled: Options with which it runs offline on the bundled model of its family.
         citation: BibTeX.
     """
@@ -58,7 +57,6 @@ class Method:
     tells: Literal["words", "answer"] | None = None
     name_part: str | None = None
     reference: Mapping[str, Any] = field(default_factory=dict)
-    extra: str | None = None
     bundled: Mapping[str, Any] = field(default_factory=dict)
     citation: str | None = None
 
@@ -136,7 +134,6 @@ register(
         tells="answer",
         name_part="embedsrc_generative",
         reference={**_PIXELS, "dtype": "bfloat16", "encoded_text": "chat", "text_encoder_dtype": "float32"},
-        extra="generative",
         bundled={"text_encoder": "minilm"},
     )
 )

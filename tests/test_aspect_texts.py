@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.errors import ConditionError
 from conditional_image_embeddings.inputs.aspect_texts import known, parse_words, texts
+from conditional_image_embeddings.inputs.conditions import normalized_text
 
 TEMPLATES = {  # the paper's, and two of our own
     "car model": "a photo of a {}",
@@ -68,7 +69,7 @@ def test_an_unknown_condition_without_words_says_what_to_do() -> None:
 def test_words_survive_a_comma_separated_text(words: list[str]) -> None:
     words = [*words, "the last"]
     expected: dict[str, str] = {}
-    for word in (" ".join(word.split()) for word in words):
+    for word in map(normalized_text, words):
         if word:
             expected.setdefault(word.casefold(), word)
     assert parse_words(",".join(words)) == tuple(expected.values())

@@ -47,6 +47,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for done in (
         script("inference.py", "--model_id", "pixels", "--dataset_name", "synthetic_cars", cwd=folder),
         cie("embed", "photos", "-m", "pixels", cwd=folder),
+        cie("embed", "photos", "-m", "builtin", "-c", "car color", cwd=folder),
     ):
         assert done.returncode == 0, done.stderr
     return folder

@@ -18,7 +18,7 @@ from conditional_image_embeddings.collection import embedding_job
 from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.collection.versions import installed_versions
-from conditional_image_embeddings.errors import OptionError, SettingError
+from conditional_image_embeddings.errors import CieError, OptionError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.bound import request_of
 from conditional_image_embeddings.methods.request import Request
@@ -77,7 +77,7 @@ def test_only_what_differs_from_the_defaults_identifies() -> None:
 def test_what_a_table_says_is_never_dropped_in_silence(
     told: str, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(SettingError, match=message) as error:
+    with pytest.raises(CieError, match=message) as error:
         Setting.from_json(told, written_by={**installed_versions(), "conditional-image-embeddings": "9.9"})
     assert "\n" not in str(error.value)
     Store(tmp_path).add_vectors(PLAIN, ["x"], np.ones((1, 2), np.float32))

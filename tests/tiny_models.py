@@ -6,6 +6,7 @@ mask or position moves a hidden state by far more than rounding (`test_engine.py
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,15 +94,16 @@ def save(
         chat: Without chat templates if False.
         calm: With weights that amplify rounding less.
     """
-    return Path(shutil.copytree(_saved(family, padding_side, chat, calm), directory, dirs_exist_ok=True))
+    from tiny_families import BUILDERS
+
+    saved = _saved(BUILDERS[family], padding_side, chat, calm)  # by the builder: a test may put another in its place
+    return Path(shutil.copytree(saved, directory, dirs_exist_ok=True))
 
 
 @cache
-def _saved(family: str, padding_side: str | None, chat: bool, calm: bool) -> Path:
-    directory = Path(SAVED.name) / f"{family}-{padding_side}-{chat}-{calm}"
-    from tiny_families import BUILDERS
-
-    config, processor = BUILDERS[family]()
+def _saved(build: Callable[[], Any], padding_side: str | None, chat: bool, calm: bool) -> Path:
+    directory = Path(tempfile.mkdtemp(dir=SAVED.name))
+    config, processor = build()
     if padding_side is not None:
         processor.tokenizer.padding_side = padding_side
     if not chat:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import CieError, StoreError
+from ..errors import OptionError, SettingError, StoreError
 from ..methods.settings import Setting, matches
 from .image_tables import ImageTables
 from .tables import FITTED, array_row, quoted, row_array, scan, vector_schema
@@ -100,8 +100,10 @@ class SettingTables(ImageTables):
                 written_by = _information(metadata)
                 setting = Setting.from_json(metadata[METADATA_KEY].decode(), written_by=written_by)
                 _check_types(setting)
-            except CieError as error:
+            except SettingError as error:
                 raise StoreError(f"table {name} of {self.uri}: {error}") from error
+            except OptionError as error:
+                raise self._damaged(name, str(error)) from error
             except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise self._damaged(name, "its metadata holds no setting") from error
             self._settings[name] = setting

@@ -17,7 +17,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replac
 from importlib import metadata
 from typing import Any, Self
 
-from ..errors import SettingError
+from ..errors import OptionError, SettingError
 from .registry import describe
 
 PACKAGE = "conditional-image-embeddings"
@@ -149,14 +149,15 @@ class Setting:
             written_by: `versions` as they were when it was written, for messages.
 
         Raises:
-            SettingError: it is damaged, or of a later version: nothing of it is left out in silence.
+            SettingError: it is of a later version: nothing of it is left out in silence.
+            OptionError: it is damaged.
         """
         try:
             told = json.loads(text)
         except ValueError as error:
-            raise SettingError(f"its setting is no JSON ({error}): {_REPAIR}") from error
+            raise OptionError(f"its setting is no JSON ({error})") from error
         if not isinstance(told, dict):
-            raise SettingError(f"its setting is no JSON object but {type(told).__name__}: {_REPAIR}")
+            raise OptionError(f"its setting is no JSON object but {type(told).__name__}")
         version = told.pop("format_version", 1)
         known = {each.name for each in fields(cls)}
         unknown = ", ".join(sorted(told.keys() - known))
@@ -168,16 +169,13 @@ class Setting:
             raise SettingError(f"its setting {what} {PACKAGE} {here} does not know: install {needed}")
         for name in ("dataset", "method", "model"):
             if not isinstance(told.get(name), str):
-                raise SettingError(f"its setting has {told.get(name)!r} as {name}: {_REPAIR}")
+                raise OptionError(f"its setting has {told.get(name)!r} as {name}")
         if not isinstance(told.get("extra", {}), dict):
-            raise SettingError(f"its setting has no JSON object as extra: {_REPAIR}")
+            raise OptionError("its setting has no JSON object as extra")
         setting = cls(**told, format_version=version)
         if version == 1 and not setting.extra.keys() & {"texts", *MODEL_OPTIONS}:
             return replace(setting, format_version=FORMAT_VERSION)  # nothing was abbreviated in it
         return setting
-
-
-_REPAIR = "the table is damaged; remove it, and embed again"
 
 
 def _default(one: "Field[Any]") -> Any:

@@ -1,6 +1,7 @@
 """What the test files share: no network, and one small run of the demo, since it loads every bundled model."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,17 @@ os.environ["XDG_CACHE_HOME"] = CACHE.name  # no test reads or writes the user's 
 os.environ["CIE_SELF_CHECK"] = "1"  # and each model is checked anew, whatever another test found
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests share its fixtures on one worker, unless they say what they share."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests share its fixtures on one worker; those of the engine, half of the suite, are spread by family."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrFamily(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            family = re.search(r"\[([^]]*)", test)
+            return f"{file} {family[1]}" if file.endswith("test_engine.py") and family else file
+
+    return ByFileOrFamily(config, log)
 
 
 class Demo(NamedTuple):

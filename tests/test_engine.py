@@ -156,10 +156,8 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tried]:
 
 
 def of_families(*keys: str) -> Any:
-    """A test per family; all of a family go to one worker."""
-    return pytest.mark.parametrize(
-        "key", [pytest.param(key, id=key, marks=pytest.mark.xdist_group(f"family {key}")) for key in keys]
-    )
+    """A test per family; all of a family go to one worker (`conftest`)."""
+    return pytest.mark.parametrize("key", keys)
 
 
 SHARING = {family.key: family.sharing for family in FAMILIES}
@@ -231,27 +229,31 @@ def wrong(tried: Tried, states: Any, *, images: int = 1) -> float:
 
 @of_families(*PACKED)
 def test_a_mask_that_lets_branches_see_each_other_is_noticed(key, tried, monkeypatch):
+    family = tried(key)  # before anything is broken: the plan is made as it is loaded
     monkeypatch.setattr(
         PromptTree, "attention_mask", lambda tree: torch.ones(len(tree), len(tree), dtype=torch.bool).tril()
     )
-    assert wrong(tried(key), packed.hidden_states) > WRONG
+    assert wrong(family, packed.hidden_states) > WRONG
 
 
 @of_families(*PACKED)
 def test_positions_that_run_on_through_the_branches_are_noticed(key, tried, monkeypatch):
+    family = tried(key)  # before anything is broken: the plan is made as it is loaded
+
     def running(one: Prepared, tree: PromptTree) -> torch.Tensor:
         return (torch.arange(len(tree)) + one.prefix).expand(len(one.token_positions(0)), -1)
 
     monkeypatch.setattr(packed, "_positions", running)
-    assert wrong(tried(key), packed.hidden_states) > WRONG
+    assert wrong(family, packed.hidden_states) > WRONG
 
 
 @of_families("qwen3_5", "qwen3_5_moe", "lfm2_vl", "aya_vision")
 def test_a_prefix_padded_on_the_wrong_side_is_noticed(key, tried, monkeypatch):
     """Carried states and windows; plain attention does not mind where the padding is."""
+    family = tried(key)  # before anything is broken: the plan is made as it is loaded
     monkeypatch.setattr(cached, "token_inputs", lambda rows, fill, left=False: batches.token_inputs(rows, fill))
     monkeypatch.setattr(cached, "position_ids", lambda rows, left=False: batches.position_ids(rows))
-    assert wrong(tried(key), cached.hidden_states, images=2) > WRONG
+    assert wrong(family, cached.hidden_states, images=2) > WRONG
 
 
 # These take no positions from outside: their layers count how far back a key is, or have none.
@@ -260,11 +262,13 @@ WITHOUT_POSITIONS = {"inkling2", "inkling2_loop", "inkling_mm_model", "nemotron_
 
 @of_families(*(key for key in (*CACHED, *PACKED) if key not in WITHOUT_POSITIONS))
 def test_suffix_positions_that_are_off_are_noticed(key, tried, monkeypatch):
+    family = tried(key)  # before anything is broken: the plan is made as it is loaded
+
     def shifted(rows: list[torch.Tensor], left: bool = False) -> torch.Tensor:
         return batches.position_ids(rows, left=left) + (0 if left else 2)
 
     monkeypatch.setattr(cached, "position_ids", shifted)
-    assert wrong(tried(key), cached.hidden_states) > WRONG
+    assert wrong(family, cached.hidden_states) > WRONG
 
 
 @of_families(*SHARING)

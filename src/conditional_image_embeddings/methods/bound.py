@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, ModelError, OptionError, SettingError
 from ..inputs.conditions import normalized_text
+from ..vectors import unit
 from .embedder import Embedder
 from .options import is_one_image
 from .registry import METHODS
@@ -130,7 +131,7 @@ class BoundEmbedder:
             raise OptionError(f"truncate_dim is {truncate_dim}; these vectors have {vectors.shape[1]} dimensions")
         vectors = vectors[:, :truncate_dim]
         if normalize:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            vectors = unit(vectors)
         whole = np.ascontiguousarray(vectors[0] if one else vectors, np.float32)
         if not to_tensor:
             return whole

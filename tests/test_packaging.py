@@ -30,7 +30,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [Requirement(each) for each in PROJECT["dependencies"]]
 OPTIONAL = {extra: list(map(Requirement, given)) for extra, given in PROJECT["optional-dependencies"].items()}
 # Used without being imported: what processors of transformers want, and CLIP's and others' image transforms.
-NOT_IMPORTED = {"num2words", "platformdirs", "sentencepiece", "torchvision"}
+NOT_IMPORTED = {"num2words", "sentencepiece", "torchvision"}
 
 
 def distributions(module: str) -> set[str]:

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from ..errors import StoreError, preview
 from ..inputs.conditions import checked_condition
-from ..methods.bound import BoundEmbedder, Vectors, load_for
+from ..methods.bound import BoundEmbedder, load_for
+from ..methods.options import Vectors
 from ..methods.settings import Setting
 from .refinement import Refinement
 from .store import Store

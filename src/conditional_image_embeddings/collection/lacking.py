@@ -6,6 +6,7 @@ changed, its vectors are removed from every setting of its source, as are those 
 gone: of what picture they are cannot be known. Rows of a Parquet or Lance file are not checked for changes.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -18,7 +19,7 @@ from ..errors import ImageError
 from ..inputs.encoded import read_encoded
 from ..inputs.sources import ImageSource, listing
 from ..methods.settings import Setting
-from .database import ReadOnlyError, logger
+from .database import ReadOnlyError
 from .digests import digest, digests, doubled, has, span
 from .image_tables import place_key
 from .job_images import file_stat
@@ -31,6 +32,8 @@ COUNTED_TOGETHER = 2**16
 Pattern = tuple[int, ...]  # for each setting of the job: what an image lacks of it
 NOTHING, WORDS, VECTOR = range(3)  # who lacks the vector lacks its words too
 Keys = NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
 
 
 class Lacking:

@@ -1,28 +1,21 @@
 """An embedder under one stored setting: what it encodes lies in the very space of the setting's table."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError, ModelError, OptionError, SettingError
-from ..inputs.conditions import normalized_text
-from ..vectors import unit
+from ..errors import ModelError, OptionError, SettingError
 from .embedder import Embedder
-from .options import is_one_image
+from .options import Form, Images, Vectors, converted, is_one_image
 from .registry import METHODS
 from .request import Request
 from .settings import MODEL_OPTIONS, Setting
 
 if TYPE_CHECKING:
     import torch
-
-    from ..inputs.images import ImageInput
-
-Vectors = NDArray[np.float32]
 
 
 class BoundEmbedder:
@@ -51,7 +44,7 @@ class BoundEmbedder:
 
     def encode(
         self,
-        images: "ImageInput | Sequence[ImageInput]",
+        images: Images,
         *,
         batch_size: int | None = None,
         normalize_embeddings: bool = False,
@@ -73,21 +66,15 @@ class BoundEmbedder:
         Raises:
             ImageError: an image cannot be read, or the model or its processor fails on it.
         """
-        one = is_one_image(images)
-        inputs: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
-        if not inputs:
-            raise OptionError("no images given: pass at least one")
-        found: list[Any] = [None] * len(inputs)
-        for index, outcome in self.embedder.stream(enumerate(inputs), self.request, batch_size=batch_size):
-            if isinstance(outcome, ImageError):
-                raise outcome
-            found[index] = outcome.vectors[0, 0, 0, 0]
-        return self._finished(np.stack(found), one, normalize_embeddings, truncate_dim, convert_to_tensor)
+        form = Form.of(self.condition, truncate_dim, normalize_embeddings)
+        vectors = self.embedder.image_vectors(images, self.request, batch_size=batch_size)
+        return self._finished(vectors, form, is_one_image(images), convert_to_tensor)
 
     def encode_text(
         self,
-        texts: str | Sequence[str],
+        texts: str | Iterable[str],
         *,
+        batch_size: int | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         convert_to_tensor: bool = False,
@@ -99,14 +86,11 @@ class BoundEmbedder:
         """
         if self.request.embedding_source != "input_last":
             raise ModelError(f"texts have no {self.request.embedding_source}: {self.setting.name} is of images alone")
-        inputs = [normalized_text(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        if not inputs:
-            raise OptionError("no text given: pass at least one")
-        with self.embedder.lock:
-            found = self.embedder.embed_text(inputs, self.request)[:, 0, 0, 0, 0]
-        return self._finished(found, isinstance(texts, str), normalize_embeddings, truncate_dim, convert_to_tensor)
+        form = Form.of(self.condition, truncate_dim, normalize_embeddings)
+        vectors = self.embedder.text_vectors(texts, self.request, batch_size=batch_size)
+        return self._finished(vectors, form, isinstance(texts, str), convert_to_tensor)
 
-    def words(self, images: "ImageInput | Sequence[ImageInput]", *, k: int = 5) -> list[Any]:
+    def words(self, images: Images, *, k: int = 5) -> list[Any]:
         """What the model would say under the setting's condition: see `Embedder.words`."""
         prompt_type = self.request.prompt_types[0]
         told: list[Any] = self.embedder.words(images, self.setting.condition, k=k, prompt_type=prompt_type)
@@ -122,22 +106,11 @@ class BoundEmbedder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _finished(
-        self, vectors: Vectors, one: bool, normalize: bool, truncate_dim: int | None, to_tensor: bool
-    ) -> "Vectors | torch.Tensor":
+    def _finished(self, vectors: Vectors, form: Form, one: bool, to_tensor: bool) -> "Vectors | torch.Tensor":
         if self.then is not None:
-            vectors = self.then(vectors)
-        if truncate_dim is not None and not 1 <= truncate_dim <= vectors.shape[1]:
-            raise OptionError(f"truncate_dim is {truncate_dim}; these vectors have {vectors.shape[1]} dimensions")
-        vectors = vectors[:, :truncate_dim]
-        if normalize:
-            vectors = unit(vectors)
-        whole = np.ascontiguousarray(vectors[0] if one else vectors, np.float32)
-        if not to_tensor:
-            return whole
-        import torch
-
-        return torch.from_numpy(whole)
+            vectors = self.then(vectors[:, 0, 0, 0, 0])[:, None, None, None, None]
+        found: Vectors | torch.Tensor = converted(form.apply(vectors), one, to_numpy=True, to_tensor=to_tensor)
+        return found
 
 
 def load_for(

@@ -115,8 +115,23 @@ class Encoding(ABC):
             embedding_source=embedding_source, max_new_tokens=max_new_tokens,
         )  # fmt: skip
         form = Form.of(conditions, truncate_dim, normalize_embeddings)
-        one = is_one_image(images)
-        inputs: Any = [images] if one else images
+        vectors = self.image_vectors(images, request, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        return converted(form.apply(vectors), is_one_image(images), convert_to_numpy, convert_to_tensor)
+
+    def image_vectors(
+        self,
+        images: Images,
+        request: Request,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> Vectors:
+        """Vectors (n, *request.shape, d) of one image or several, in the order given.
+
+        Raises:
+            ImageError: an image cannot be embedded.
+        """
+        inputs: Any = [images] if is_one_image(images) else images
         rows = Rows(len(inputs) if hasattr(inputs, "__len__") else None)
         outcomes = self.stream(enumerate(inputs), request, batch_size=batch_size)
         for index, outcome in shown(outcomes, "image", rows.expected, show_progress_bar):
@@ -124,9 +139,7 @@ class Encoding(ABC):
                 raise outcome
             rows.put(index, outcome.vectors)
         vectors = rows.all()
-        if vectors is None:
-            vectors = self._of_small_picture(request)[:0]
-        return converted(form.apply(vectors), one, convert_to_numpy, convert_to_tensor)
+        return self._of_small_picture(request)[:0] if vectors is None else vectors
 
     @overload
     def encode_stream(

@@ -96,17 +96,32 @@ class Queries(ABC):
         request = request_of(conditions, prompt_type=prompt_type, layer=layer, layer_pooling=layer_pooling, token=token)
         self._check(request)
         form = Form.of(conditions, truncate_dim, normalize_embeddings)
-        size = optional_count("batch_size", batch_size) or TEXTS
-        one = isinstance(texts, str)
-        several = checked_texts([texts] if one else texts)
-        parts = [several[start : start + size] for start in range(0, len(several), size)]
-        found = [self._embedded(part, request) for part in shown(parts, "batch", len(parts), show_progress_bar)]
-        vectors = np.concatenate(found) if found else self._embedded(["a text"], request)[:0]
-        return converted(form.apply(vectors), one, convert_to_numpy, convert_to_tensor)
+        vectors = self.text_vectors(texts, request, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        return converted(form.apply(vectors), isinstance(texts, str), convert_to_numpy, convert_to_tensor)
 
-    def _embedded(self, texts: Sequence[str], request: Request) -> Vectors:
-        with self.lock:
-            return self.embed_text(texts, request)
+    def text_vectors(
+        self,
+        texts: str | Iterable[str],
+        request: Request,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> Vectors:
+        """Vectors (n, *request.shape, d) of one text or several, in the order given.
+
+        Raises:
+            ModelError: the method or model reads no text.
+        """
+
+        def embedded(part: Sequence[str]) -> Vectors:
+            with self.lock:
+                return self.embed_text(part, request)
+
+        size = optional_count("batch_size", batch_size) or TEXTS
+        several = checked_texts([texts] if isinstance(texts, str) else texts)
+        parts = [several[start : start + size] for start in range(0, len(several), size)]
+        found = [embedded(part) for part in shown(parts, "batch", len(parts), show_progress_bar)]
+        return np.concatenate(found) if found else embedded(["a text"])[:0]
 
     def embed_text(self, texts: Sequence[str], request: Request) -> Vectors:  # noqa: ARG002
         """Vectors (n, *request.shape, d) of texts. Runs the model: the caller holds the lock.

@@ -1,12 +1,15 @@
-"""What the test files share: no network, and one small run of the demo, since it loads every bundled model."""
+"""What the test files share: no network, a folder and a database, and one small run of the demo with every model."""
 
 import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from conditional_image_embeddings.collection.store import Store
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network, whatever is on the machine
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would wait for one another on two cores
@@ -18,7 +21,7 @@ os.environ["CIE_SELF_CHECK"] = "1"  # and each model is checked anew, whatever a
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests share its fixtures on one worker; those of the engine, half of the suite, are spread by family."""
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class ByFileOrFamily(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -27,6 +30,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return f"{file} {family[1]}" if file.endswith("test_engine.py") and family else file
 
     return ByFileOrFamily(config, log)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A dozen pictures."""
+    from color_embedder import draw
+
+    return draw(tmp_path / "images", 12)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> "Store":
+    """A database that is not there yet."""
+    from conditional_image_embeddings.collection.store import Store
+
+    return Store(tmp_path / "db")
 
 
 class Demo(NamedTuple):

@@ -9,37 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from color_embedder import ColorEmbedder, draw
+from color_jobs import COLOR, counts, run
 from PIL import Image
 
 from conditional_image_embeddings.collection import pending_rows
-from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
+from conditional_image_embeddings.collection.embedding_job import run_job
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.datasets import Benchmark
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import load
 from conditional_image_embeddings.methods.request import Embedded, Request
-
-COLOR = Request(conditions=("color",))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return draw(tmp_path / "images", 12)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "db")
-
-
-def run(store: Store, folder: Path | str, request: Request = COLOR, embedder: ColorEmbedder | None = None) -> JobReport:
-    (source,) = find([folder])
-    return run_job(store, source, embedder or ColorEmbedder(), request)
-
-
-def counts(report: JobReport) -> list[tuple[int, int, int]]:
-    return [(each.embedded, each.already_there, each.failed) for each in report.settings]
 
 
 def test_each_image_once_under_each_condition_and_layer(store: Store, folder: Path) -> None:

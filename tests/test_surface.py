@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from every_method import load_every_method
 from PIL import Image
 
 import conditional_image_embeddings as cie
@@ -27,17 +28,7 @@ def dior() -> Any:
 
 @pytest.fixture(scope="module")
 def every(dior: Any) -> dict[str, Any]:
-    clip = cie.load("builtin-clip", device="cpu")
-    clay: Any = with_method(clip, "clay")
-    clay.fit(IMAGES)
-    return {
-        "dior": dior,
-        "generative": with_method(dior, "generative", text_encoder="minilm"),
-        "clip": clip,
-        "indirect": with_method(clip, "indirect", solver="svd"),
-        "clay": clay,
-        "pixels": cie.load("pixels"),
-    }
+    return load_every_method(IMAGES, dior)
 
 
 METHODS = ["dior", "generative", "clip", "indirect", "clay", "pixels"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_method import load_every_method
 from PIL import Image
 
 import conditional_image_embeddings as cie
@@ -64,25 +65,10 @@ CALLS: dict[str, list[Call]] = {
 }
 
 
-def loaded() -> Embedders:
-    """An embedder of every method, those of one model on one backbone, none of them used yet."""
-    dior, clip = cie.load("builtin", device="cpu"), cie.load("builtin-clip", device="cpu")
-    clay: Any = with_method(clip, "clay")
-    clay.fit(IMAGES)
-    return {
-        "dior": dior,
-        "generative": with_method(dior, "generative", text_encoder="minilm"),
-        "clip": clip,
-        "indirect": with_method(clip, "indirect", solver="svd"),
-        "clay": clay,
-        "pixels": cie.load("pixels"),
-    }
-
-
 @pytest.fixture(scope="module")
 def alone() -> dict[str, list[Any]]:
     """What each call gives when nothing else runs."""
-    embedders = loaded()
+    embedders = load_every_method(IMAGES)
     return {method: [call(embedders[method]) for call in calls] for method, calls in CALLS.items()}
 
 
@@ -119,7 +105,7 @@ def test_every_thread_gets_what_it_would_get_alone(
 @pytest.fixture(scope="module")
 def embedders() -> Embedders:
     """Others than those that ran alone: what is made lazily is made by threads at once."""
-    return loaded()
+    return load_every_method(IMAGES)
 
 
 @pytest.mark.parametrize("method", ["dior", "clip", "clay", "pixels"])

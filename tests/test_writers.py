@@ -13,36 +13,15 @@ import lancedb
 import pytest
 from click.testing import CliRunner
 from color_embedder import ColorEmbedder, draw
+from color_jobs import counts, run
 from filelock import FileLock
 from PIL import Image
 
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
 from conditional_image_embeddings.collection.refinement import refine
 from conditional_image_embeddings.collection.store import Store
 from conditional_image_embeddings.errors import StoreError
-from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
-
-COLOR = Request(conditions=("color",))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return draw(tmp_path / "images", 12)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "db")
-
-
-def run(store: Store, folder: Path, request: Request = COLOR, embedder: ColorEmbedder | None = None) -> JobReport:
-    return run_job(store, find([folder])[0], embedder or ColorEmbedder(), request)
-
-
-def counts(report: JobReport) -> list[tuple[int, int, int]]:
-    return [(each.embedded, each.already_there, each.failed) for each in report.settings]
 
 
 @pytest.mark.parametrize("what", ["deleted", "deleted and started anew", "replaced", "lock deleted"])

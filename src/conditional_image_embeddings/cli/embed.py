@@ -155,11 +155,7 @@ def embed(
     \b
     Example:  cie embed photos/ -c "car color" -c "car model" -m builtin
     """
-    from ..collection.embedding_job import run_job
-    from ..collection.lazy_embedder import from_store
-    from ..collection.store import Store
     from ..inputs import sources as image_sources
-    from ..methods import load
     from ..methods.request import Request
 
     if model is None and (method is None or METHODS[method].model_family):
@@ -188,6 +184,11 @@ def embed(
     found = image_sources.find(
         sources, include_hidden=include_hidden, exclude=exclude, allow_outside=allow_outside_paths
     )
+    from ..collection.embedding_job import run_job  # and all that is heavy: wrong usage and wrong paths are said before
+    from ..collection.lazy_embedder import from_store
+    from ..collection.store import Store
+    from ..methods import load
+
     if loading["thinking"] == "off":
         del loading["thinking"]
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default

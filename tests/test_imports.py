@@ -20,7 +20,7 @@ LOADED = "import sys; print('\\n'.join(sorted({name.partition('.')[0] for name i
         "import conditional_image_embeddings.interfaces",
         "from conditional_image_embeddings.cli import main; main(['--help'], standalone_mode=False)",
         "from conditional_image_embeddings.cli import main; main(['embed', '--help'], standalone_mode=False)",
-        "from conditional_image_embeddings.cli import main; main(['embed', 'nowhere', '-m', 'a'], standalone_mode=False)",
+        "from conditional_image_embeddings.cli import main; main(['embed', '/no', '-m', 'a'], standalone_mode=False)",
     ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:

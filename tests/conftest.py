@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from conditional_image_embeddings.collection.store import Store
@@ -17,6 +18,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would wai
 CACHE = tempfile.TemporaryDirectory(prefix="cie-tests-")  # removed with the interpreter
 os.environ["XDG_CACHE_HOME"] = CACHE.name  # no test reads or writes the user's own
 os.environ["CIE_SELF_CHECK"] = "1"  # and each model is checked anew, whatever another test found
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

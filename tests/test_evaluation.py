@@ -55,7 +55,7 @@ def labelled_vectors(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[str]]:
     return vectors, labels
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(labelled_vectors())
 def test_retrieval_scores_follow_their_definition(data: tuple[NDArray[np.float32], list[str]]) -> None:
     vectors, labels = data
@@ -67,7 +67,7 @@ def test_retrieval_scores_follow_their_definition(data: tuple[NDArray[np.float32
     assert found.ami <= 1 + 1e-6
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(labelled_vectors(), st.randoms(use_true_random=False))
 def test_retrieval_scores_do_not_depend_on_the_order(data, random) -> None:
     vectors, labels = data
@@ -79,7 +79,7 @@ def test_retrieval_scores_do_not_depend_on_the_order(data, random) -> None:
     assert after.precision_at_1 == pytest.approx(before.precision_at_1, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.sampled_from(METRICS))
 def test_perfect_clusters_score_one(seed: int, kinds: int, metric: str) -> None:
     rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def test_scores_are_those_of_scikit_learns_neighbours(metric: str) -> None:
     assert ours == pytest.approx(np.mean(expected, axis=0).tolist(), abs=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(labelled_vectors(), st.integers(1, 50))
 def test_the_size_of_a_block_changes_nothing(data: tuple[NDArray[np.float32], list[str]], block: int) -> None:
     vectors, names = data
@@ -181,7 +181,7 @@ def test_the_search_shows_its_progress_on_stderr(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == ""
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(labelled_vectors())
 def test_an_interval_holds_its_estimate_and_is_the_same_again(data: tuple[NDArray[np.float32], list[str]]) -> None:
     vectors, labels = data

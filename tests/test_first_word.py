@@ -105,7 +105,7 @@ CHARACTERS = [
 TEXTS = st.text(st.sampled_from(CHARACTERS), max_size=12) | st.text(max_size=12)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(TEXTS, TEXTS)
 @example("U.S.", "A")
 @example("N/A", "B")
@@ -118,7 +118,7 @@ def test_a_word_that_has_ended_is_changed_by_nothing_that_follows(text: str, beh
         assert has_ended(text + behind)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(TEXTS)
 def test_a_word_has_ended_once_nothing_can_extend_it(text: str) -> None:
     """At the latest at white space behind it."""
@@ -126,7 +126,7 @@ def test_a_word_has_ended_once_nothing_can_extend_it(text: str) -> None:
     assert first_word(f"{text}\n ") == first_word(text)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(TEXTS)
 def test_no_word_of_the_standard_is_cut(text: str) -> None:
     """Both ends lie on word boundaries of UAX #29, but where docs/methods.md says otherwise."""
@@ -139,7 +139,7 @@ def test_no_word_of_the_standard_is_cut(text: str) -> None:
         assert begin + len(word) in boundaries
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(TEXTS)
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert folded(folded(text)) == folded(text)

@@ -155,7 +155,7 @@ TREES = st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=9), FILES), min_
 LINKS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TREES, LINKS)
 def test_labels_of_folders_are_those_of_the_images_that_can_be_embedded(
     tmp_path_factory: pytest.TempPathFactory, tree: list[tuple[list[str], str]], links: list[tuple[int, int]]

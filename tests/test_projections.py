@@ -44,7 +44,7 @@ sizes = st.tuples(seeds, st.integers(2, 12), st.integers(2, 10), st.integers(1, 
 
 
 @given(sizes)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_svd_has_orthonormal_rows_and_zeros_beyond_the_rank(size: tuple[int, int, int, int]) -> None:
     seed, n, d, k = size
     (matrix,) = indirect.fit([sample(seed, n, d)], components=k, solver="svd")
@@ -58,7 +58,7 @@ def test_svd_has_orthonormal_rows_and_zeros_beyond_the_rank(size: tuple[int, int
 
 
 @given(sizes, st.sampled_from([-3.0, 0.2, 40.0]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_loss_sees_neither_a_rotation_of_the_rows_nor_their_common_scale(
     size: tuple[int, int, int, int], scale: float
 ) -> None:
@@ -70,7 +70,7 @@ def test_the_loss_sees_neither_a_rotation_of_the_rows_nor_their_common_scale(
 
 
 @given(sizes)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_of_one_row_space_orthonormal_rows_lose_least(size: tuple[int, int, int, int]) -> None:
     seed, n, d, k = size
     matrix, texts = np.random.default_rng(seed).normal(size=(k, d)), sample(seed, n, d)
@@ -79,7 +79,7 @@ def test_of_one_row_space_orthonormal_rows_lose_least(size: tuple[int, int, int,
 
 
 @given(seeds, st.integers(2, 10), st.integers(2, 8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_svd_loses_nothing_with_as_many_components_as_texts_and_less_with_every_one(seed: int, n: int, d: int) -> None:
     texts = sample(seed, n, d)
     fits = [indirect.fit([texts], components=k, solver="svd")[0] for k in range(1, n + 3)]
@@ -191,7 +191,7 @@ def _exp(base: Array, tangents: Array) -> Array:
 
 
 @given(seeds, st.integers(1, 8), st.integers(2, 8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_log_map_is_the_inverse_of_the_exponential_map(seed: int, n: int, d: int) -> None:
     rng = np.random.default_rng(seed)
     base, points = unit(rng.normal(size=d)), unit(rng.normal(size=(n, d)))
@@ -203,7 +203,7 @@ def test_the_log_map_is_the_inverse_of_the_exponential_map(seed: int, n: int, d:
 
 
 @given(seeds, st.integers(1, 8), st.integers(2, 8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_reflection_swaps_two_directions_and_keeps_all_lengths_and_angles(seed: int, n: int, d: int) -> None:
     rng = np.random.default_rng(seed)
     source, target, vectors = unit(rng.normal(size=d)), unit(rng.normal(size=d)), rng.normal(size=(n, d))
@@ -236,7 +236,7 @@ def _slow_clay(texts: Array, images: Array, k: int) -> Array:
 
 
 @given(seeds, st.integers(8, 15), st.integers(5, 10), st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_clay_is_the_plain_slow_computation(seed: int, n: int, d: int, k: int) -> None:
     texts, images = sample(seed, n, d), sample(seed + 1, 12, d)
     projection = clay.fit(texts, mean_direction(images), components=k)
@@ -247,7 +247,7 @@ def test_clay_is_the_plain_slow_computation(seed: int, n: int, d: int, k: int) -
 
 
 @given(sizes)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_more_components_than_the_texts_have_change_nothing(size: tuple[int, int, int, int]) -> None:
     seed, n, d, _ = size
     texts, images = sample(seed, n, d), sample(seed + 1, 6, d)
@@ -259,7 +259,7 @@ def test_more_components_than_the_texts_have_change_nothing(size: tuple[int, int
 
 
 @given(seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_order_of_the_texts_does_not_matter(seed: int) -> None:
     texts, images = sample(seed, 14, 9), sample(seed + 1, 6, 9)
     shuffled = np.random.default_rng(seed).permutation(texts)
@@ -273,7 +273,7 @@ def test_the_order_of_the_texts_does_not_matter(seed: int) -> None:
 
 
 @given(seeds, st.integers(3, 20))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_as_many_components_as_hold_four_fifths_of_the_variation(seed: int, n: int) -> None:
     texts = sample(seed, n, 8)
     k = len(clay.fit(texts).matrix)
@@ -291,7 +291,7 @@ def test_an_image_at_the_images_mean_has_nothing_in_the_subspace() -> None:
 
 
 @given(seeds, st.lists(st.sampled_from([0.0, 0.01, 1.0, 7.5]), min_size=1, max_size=4).filter(any))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_cosine_of_combined_vectors_is_the_weighted_mean_of_the_cosines(seed: int, weights: list[float]) -> None:
     parts = [sample(seed + k, 6, 2 + k) for k in range(len(weights))]
     combined = clay.combine(parts, weights)

@@ -23,7 +23,7 @@ def vectors(seed: int, count: int = 200, dimensions: int = 6) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**31), cut=st.integers(1, 199))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whitened_vectors_are_uncorrelated_however_they_come_in_parts(seed: int, cut: int) -> None:
     values = vectors(seed)
     refinement = fit([values[:cut], values[cut:]], whiten=True)

@@ -53,7 +53,7 @@ def told(tokenizer: Any, tokens: list[int]) -> tuple[str, int]:
     return word, round(-math.log(probability))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.text(st.sampled_from([c for c in CHARACTERS if c != "\ufffd"]), min_size=1, max_size=14), st.data())
 def test_how_a_text_is_cut_into_tokens_changes_nothing(text: str, data: st.DataObject) -> None:
     """The word is that of the whole answer, and counts the tokens up to the one in which it ends."""

@@ -32,7 +32,7 @@ def main(
     \b
     Example:  uv run python evaluate.py --embedding_dir ./embeddings --setting_pattern "synthetic_cars-*"
     """
-    from conditional_image_embeddings.collection.store import Store
+    from conditional_image_embeddings.collection.storage.store import Store
     from conditional_image_embeddings.evaluation import evaluate, format_table, write_results
 
     store = Store(embedding_dir, create=False)

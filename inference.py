@@ -90,8 +90,8 @@ def main(
     if generative and indirect:
         raise click.UsageError("--generative and --indirect are two methods: choose one")
     from conditional_image_embeddings import datasets, load
-    from conditional_image_embeddings.collection.embedding_job import run_job
-    from conditional_image_embeddings.collection.store import Store
+    from conditional_image_embeddings.collection.job.embedding_job import run_job
+    from conditional_image_embeddings.collection.storage.store import Store
     from conditional_image_embeddings.methods import supported_methods
     from conditional_image_embeddings.methods.registry import METHODS
     from conditional_image_embeddings.methods.request import Request

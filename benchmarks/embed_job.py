@@ -17,8 +17,8 @@ import random_qwen
 from engine_vs_rivals import write_images
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.inputs import sources
 from conditional_image_embeddings.methods.request import Request
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.evaluation import METRICS, scores
 
 FIGURES = ("map_at_r", "precision_at_1", "r_precision", "ami", "nmi")

@@ -19,7 +19,7 @@ from typing import Any
 import measuring
 import numpy as np
 
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets import Aspect, Benchmark
 from conditional_image_embeddings.evaluation import evaluate
 from conditional_image_embeddings.methods.settings import Setting

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import FileStat, ImageRecord, Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import FileStat, ImageRecord, Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
 

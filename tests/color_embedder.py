@@ -76,7 +76,8 @@ def main(folder: str, db: str, moment: str, times: str, top_words: str = "0") ->
     """Run the job; kill this process just before the given call of "Class.method" (so many before it go well)."""
     # Nothing here computes with torch; without its import a killed process costs a test one second instead of five.
     sys.modules["torch"] = types.SimpleNamespace(OutOfMemoryError=MemoryError, get_num_threads=lambda: 1)  # type: ignore[assignment]
-    from conditional_image_embeddings.collection import embedding_job, pending_rows, store
+    from conditional_image_embeddings.collection.job import embedding_job, pending_rows
+    from conditional_image_embeddings.collection.storage import store
     from conditional_image_embeddings.inputs.sources import find
 
     pending_rows.COMMIT_ROWS = 20

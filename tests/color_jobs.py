@@ -4,8 +4,8 @@ from pathlib import Path
 
 from color_embedder import ColorEmbedder
 
-from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import JobReport, run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
 

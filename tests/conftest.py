@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from conditional_image_embeddings.collection.store import Store
+    from conditional_image_embeddings.collection.storage.store import Store
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network, whatever is on the machine
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would wait for one another on two cores
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> "Store":
     """A database that is not there yet."""
-    from conditional_image_embeddings.collection.store import Store
+    from conditional_image_embeddings.collection.storage.store import Store
 
     return Store(tmp_path / "db")
 

@@ -13,9 +13,9 @@ from color_embedder import ColorEmbedder, draw
 from color_jobs import COLOR, counts, run
 from PIL import Image
 
-from conditional_image_embeddings.collection import digests
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage import digests
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.inputs import encoded, images
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
@@ -207,7 +207,7 @@ def test_ids_have_the_same_digest_in_every_process(store: Store, folder: Path) -
     import sys
 
     run(store, folder)
-    program = "import sys; from conditional_image_embeddings.collection.store import Store\n"
+    program = "import sys; from conditional_image_embeddings.collection.storage.store import Store\n"
     program += "s = Store(sys.argv[1]); print(s.ids(s.settings()[0]).tolist())"
     said = {
         subprocess.run(

@@ -17,10 +17,10 @@ from PIL import Image
 from tiny_models import save
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import run_job
+from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.collection.refinement import refine
-from conditional_image_embeddings.collection.setting_tables import FITTED_KEY
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.setting_tables import FITTED_KEY
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ModelError, SettingError, StoreError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import load_for

@@ -11,7 +11,7 @@ import pytest
 from commands import ROOT, cie, error_of, paths, script
 from PIL import Image
 
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.models.families import FAMILIES

@@ -19,9 +19,9 @@ from click.testing import CliRunner, Result
 from color_embedder import ColorEmbedder, draw
 
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.embedding_job import run_job
+from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.collection.refinement import refine
-from conditional_image_embeddings.collection.store import METADATA_KEY, Store
+from conditional_image_embeddings.collection.storage.store import METADATA_KEY, Store
 from conditional_image_embeddings.errors import CieError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request

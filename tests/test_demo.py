@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.reports import demo as story
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from color_embedder import ColorEmbedder, draw
 from color_jobs import COLOR, counts, run
 from PIL import Image
 
-from conditional_image_embeddings.collection import pending_rows
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job import pending_rows
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets import Benchmark
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find

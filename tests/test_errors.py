@@ -16,7 +16,7 @@ import torch
 from commands import ROOT, Finished, cie, error_of, script
 
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.collection import store
+from conditional_image_embeddings.collection.storage import store
 from conditional_image_embeddings.errors import CieError
 from conditional_image_embeddings.inputs import sources
 

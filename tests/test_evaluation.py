@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from conditional_image_embeddings import datasets, load
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import DatasetError, EvaluationError
 from conditional_image_embeddings.evaluation import METRICS, evaluate, scores

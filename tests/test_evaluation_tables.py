@@ -14,7 +14,7 @@ from PIL import Image
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import EvaluationError
 from conditional_image_embeddings.evaluation import csv_table, format_table, json_rows, latex_table, write

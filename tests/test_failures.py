@@ -20,7 +20,7 @@ from tiny_models import save
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ImageError, ModelError, OptionError
 from conditional_image_embeddings.methods import clip
 from conditional_image_embeddings.methods.dior import DIOR

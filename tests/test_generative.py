@@ -19,8 +19,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.engine.generation import Sampling
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.conditions import prompt

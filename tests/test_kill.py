@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from color_embedder import ColorEmbedder, draw
 
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
 

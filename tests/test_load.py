@@ -17,8 +17,8 @@ from tiny_models import save as save_lvlm
 from tiny_models import tokenizer
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request

@@ -10,8 +10,8 @@ from color_embedder import draw
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.embedding_job import JobReport, run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import JobReport, run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ConditionError, ModelError
 from conditional_image_embeddings.inputs import aspect_texts
 from conditional_image_embeddings.inputs.sources import find

@@ -10,7 +10,7 @@ from PIL import Image
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.words import histogram, words_by_image
 from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene

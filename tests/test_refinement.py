@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conditional_image_embeddings.collection.refinement import Refinement, fit, refine
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import OptionError, StoreError
 from conditional_image_embeddings.methods.settings import Setting
 

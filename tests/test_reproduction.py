@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.methods import indirect
 from conditional_image_embeddings.models.checkpoint import Checkpoint

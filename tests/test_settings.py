@@ -14,10 +14,10 @@ from color_embedder import draw
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection import embedding_job
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
-from conditional_image_embeddings.collection.versions import installed_versions
+from conditional_image_embeddings.collection.job import embedding_job
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
+from conditional_image_embeddings.collection.storage.versions import installed_versions
 from conditional_image_embeddings.errors import CieError, OptionError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.bound import request_of

@@ -11,7 +11,7 @@ from PIL import Image
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection import refinement
-from conditional_image_embeddings.collection.embedding_job import run_job
+from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.methods import with_method
 from conditional_image_embeddings.methods.embedder import Embedder

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.embedding_job import run_job
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.engine import words
 from conditional_image_embeddings.engine.first_word import MAX_BEFORE, MAX_CHARACTERS, first_word, folded
 from conditional_image_embeddings.engine.words import MAX_TOKENS, Candidate

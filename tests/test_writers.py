@@ -19,7 +19,7 @@ from PIL import Image
 
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.collection.refinement import refine
-from conditional_image_embeddings.collection.store import Store
+from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import StoreError
 from conditional_image_embeddings.methods.request import Request
 

@@ -12,7 +12,7 @@ from ..errors import CieError
 from ..methods.registry import describe
 
 if TYPE_CHECKING:
-    from ..collection.embedding_job import JobReport
+    from ..collection.job.embedding_job import JobReport
 
 EXIT_SOME_IMAGES_FAILED = 3
 EXIT_INTERRUPTED = 130  # as shells count a SIGINT

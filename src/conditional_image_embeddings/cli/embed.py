@@ -184,9 +184,9 @@ def embed(
     found = image_sources.find(
         sources, include_hidden=include_hidden, exclude=exclude, allow_outside=allow_outside_paths
     )
-    from ..collection.embedding_job import run_job  # and all that is heavy: wrong usage and wrong paths are said before
-    from ..collection.lazy_embedder import from_store
-    from ..collection.store import Store
+    from ..collection.job.embedding_job import run_job
+    from ..collection.job.lazy_embedder import from_store
+    from ..collection.storage.store import Store
     from ..methods import load
 
     if loading["thinking"] == "off":

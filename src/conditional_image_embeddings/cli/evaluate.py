@@ -66,7 +66,7 @@ def evaluate(
               cie evaluate ./embeddings --folders "clothing category"
     """
     from .. import evaluation
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..datasets.labelled import from_folders, from_table
 
     if table and folders_are:

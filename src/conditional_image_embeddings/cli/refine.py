@@ -19,7 +19,7 @@ def refine(db: str, pattern: str, center: bool, whiten: bool, dimensions: int | 
     Example:  cie refine ./embeddings --setting "*car_color*" --whiten --dimensions 64
     """
     from ..collection import refinement
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
 
     store = Store(db, create=False)
     done = refinement.refine(store, store.settings(pattern), center=center, whiten=whiten, dimensions=dimensions)

@@ -110,7 +110,7 @@ def reproduce(
     if not dry_run:
         wanted.require(skip_missing=skip_missing)
     from .. import evaluation
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..reports import tables_page
 
     exists = "://" in db or Path(db).expanduser().is_dir()

@@ -53,7 +53,7 @@ def sweep(
     Example:  cie sweep synthetic_cars -m builtin --layers -1,-2,-3 --prompt-types describe,express
     """
     from .. import datasets, load
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..evaluation.sweep import format_table
     from ..evaluation.sweep import sweep as score_all
     from ..methods.request import Request

@@ -22,7 +22,7 @@ def words(db: str, condition: str, pattern: str, images: int, as_json: bool) -> 
     \b
     Example:  cie words ./embeddings -c "car color"
     """
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..collection.words import histogram, words_by_image
 
     rows = words_by_image(Store(db, create=False), condition, pattern)

@@ -11,7 +11,7 @@ from ..methods.bound import BoundEmbedder, load_for
 from ..methods.options import Vectors
 from ..methods.settings import Setting
 from .refinement import Refinement
-from .store import Store
+from .storage.store import Store
 
 
 def open(path: str | Path) -> "Collection":  # noqa: A001 - cie.open

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ..errors import OptionError, StoreError
 from ..inputs.arguments import optional_count
-from .derivation import lacks_fit
-from .digests import doubled
+from .job.derivation import lacks_fit
+from .storage.digests import doubled
 
 if TYPE_CHECKING:
     from ..methods.settings import Setting
-    from .store import Store
+    from .storage.store import Store
 
 SHRINKAGE = 1e-3  # of the mean variance, added to each: directions that hold nothing but rounding are not blown up
 

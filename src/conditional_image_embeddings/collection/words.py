@@ -10,7 +10,7 @@ from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, describe
 
 if TYPE_CHECKING:
-    from .store import Store
+    from .storage.store import Store
 
 EMPTY = "(nothing)"
 

@@ -20,7 +20,7 @@ from .embedders import Embedders
 from .pace import Pace
 
 if TYPE_CHECKING:
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..methods import Embedder
     from ..methods.projected import Projected
     from ..methods.settings import Setting
@@ -161,7 +161,7 @@ class Reproduction:
             StoreError: the database cannot be written. What was committed stays, and the next run goes on from there.
         """
         require("eval", "scoring")
-        from ..collection.embedding_job import run_job
+        from ..collection.job.embedding_job import run_job
         from . import evaluate
 
         rows: dict[tuple[str, str], list[dict[str, Any]]] = {line: [] for line in self.lines}
@@ -192,7 +192,7 @@ class Reproduction:
             self._misses(what, error)
 
     def _work(self, store: "Store | None", method: str, model: str, name: str, clock: Pace | None) -> Work:
-        from ..collection.digests import digests
+        from ..collection.storage.digests import digests
 
         embedder = self._embedders.load(method, model)
         benchmark = self.benchmarks.get(name)

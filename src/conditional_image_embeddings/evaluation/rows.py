@@ -17,7 +17,7 @@ from .joining import join
 from .scoring import check_metric, scores
 
 if TYPE_CHECKING:
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..methods.settings import Setting
 
 DEPENDENCIES = ("faiss-cpu", "pytorch-metric-learning", "torch", "transformers")

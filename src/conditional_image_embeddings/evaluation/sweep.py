@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..collection.embedding_job import run_job
+from ..collection.job.embedding_job import run_job
 from ..datasets import Benchmark
 from ..errors import OptionError, require
 from ..methods.request import Request
 from . import scores
 
 if TYPE_CHECKING:
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..methods.embedder import Embedder
     from ..methods.settings import Setting
 

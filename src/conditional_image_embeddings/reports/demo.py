@@ -35,8 +35,8 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
         aspect.
     """
     require("eval", "the demo's scores")
-    from ..collection.embedding_job import run_job
-    from ..collection.store import Store
+    from ..collection.job.embedding_job import run_job
+    from ..collection.storage.store import Store
     from ..evaluation import evaluate
     from ..methods import load, text_encoder
     from ..methods.registry import BUNDLED, METHODS

@@ -14,7 +14,7 @@ from ..vectors import similarity
 from .pages import Cell, Line, write_page
 
 if TYPE_CHECKING:
-    from ..collection.store import Store
+    from ..collection.storage.store import Store
     from ..methods.settings import Setting
 
 QUERIES = 6

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ...errors import StoreError
 from .database import Database
 from .digests import digests
 from .tables import FAILURES, IMAGES, MOVED, FileStat, ImageRecord, filters, owned, owned_by, scan
 
 if TYPE_CHECKING:
-    from ..methods.settings import Setting
+    from ...methods.settings import Setting
 
 PLACE = ("path", "size", "modified")
 

@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..datasets.benchmark import Benchmark
-from ..errors import ImageError
-from ..inputs.arguments import optional_count
-from ..inputs.sources import ImageSource, select
-from ..methods.embedder import Embedder
-from ..methods.registry import describe
-from ..methods.request import Embedded, Request
-from ..methods.settings import Setting
+from ...datasets.benchmark import Benchmark
+from ...errors import ImageError
+from ...inputs.arguments import optional_count
+from ...inputs.sources import ImageSource, select
+from ...methods.embedder import Embedder
+from ...methods.registry import describe
+from ...methods.request import Embedded, Request
+from ...methods.settings import Setting
+from ..storage.store import Store
+from ..storage.versions import installed_versions
 from .derivation import derive
 from .job_images import JobImage, Reader
 from .job_report import JobReport, SettingReport
 from .lacking import NOTHING, VECTOR, WORDS, Lacking, Pattern
 from .lazy_embedder import LazyEmbedder
 from .pending_rows import PendingRows, Target
-from .store import Store
-from .versions import installed_versions
 
 if TYPE_CHECKING:
-    from ..methods.projected import Projected
+    from ...methods.projected import Projected
 
 logger = logging.getLogger(__name__)
 

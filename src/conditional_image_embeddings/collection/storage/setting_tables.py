@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import OptionError, SettingError, StoreError
-from ..methods.settings import Setting, matches
+from ...errors import OptionError, SettingError, StoreError
+from ...methods.settings import Setting, matches
 from .image_tables import ImageTables
 from .tables import FITTED, array_row, quoted, row_array, scan, vector_schema
 from .versions import installed_versions

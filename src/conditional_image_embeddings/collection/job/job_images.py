@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import ImageError
-from ..inputs.encoded import Encoded, read_encoded
-from ..inputs.folders import path_to_text
-from ..inputs.images import image_name, read_image, stored_size, thumbnail
-from .tables import FileStat, ImageRecord
+from ...errors import ImageError
+from ...inputs.encoded import Encoded, read_encoded
+from ...inputs.folders import path_to_text
+from ...inputs.images import image_name, read_image, stored_size, thumbnail
+from ..storage.tables import FileStat, ImageRecord
 
 
 @dataclass(eq=False)

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError
-from ..inputs.encoded import read_encoded
-from ..inputs.sources import ImageSource, listing
-from ..methods.settings import Setting
-from .database import ReadOnlyError
-from .digests import digest, digests, doubled, has, span
-from .image_tables import place_key
+from ...errors import ImageError
+from ...inputs.encoded import read_encoded
+from ...inputs.sources import ImageSource, listing
+from ...methods.settings import Setting
+from ..storage.database import ReadOnlyError
+from ..storage.digests import digest, digests, doubled, has, span
+from ..storage.image_tables import place_key
+from ..storage.store import Store
+from ..storage.tables import FileStat
 from .job_images import file_stat
-from .store import Store
-from .tables import FileStat
 
 CHECKED_TOGETHER = 500
 COUNTED_TOGETHER = 2**16

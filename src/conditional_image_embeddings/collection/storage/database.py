@@ -18,7 +18,7 @@ import lancedb
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from ..errors import CieError, StoreError
+from ...errors import CieError, StoreError
 from .tables import misfit
 
 LOCK = ".cie-embed.lock"

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import StoreError
-from ..methods.request import Request
-from ..methods.settings import Setting
+from ...errors import StoreError
+from ...methods.request import Request
+from ...methods.settings import Setting
+from ..storage.store import Store
 from .job_report import JobReport, SettingReport
-from .store import Store
 
 if TYPE_CHECKING:
-    from ..methods.projected import Projected
+    from ...methods.projected import Projected
 
 
 def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Request, started: float) -> JobReport:

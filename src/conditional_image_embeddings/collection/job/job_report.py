@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..methods.settings import Setting
+from ...methods.settings import Setting
 
 
 @dataclass(frozen=True, kw_only=True)

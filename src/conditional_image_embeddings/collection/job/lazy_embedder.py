@@ -10,16 +10,16 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError, ModelError
-from ..methods.embedder import Embedder
-from ..methods.registry import describe
-from ..methods.request import Embedded, Request
-from ..methods.settings import Setting
-from ..methods.streaming import Key
-from ..models.adapters import local_revision
+from ...errors import ImageError, ModelError
+from ...methods.embedder import Embedder
+from ...methods.registry import describe
+from ...methods.request import Embedded, Request
+from ...methods.settings import Setting
+from ...methods.streaming import Key
+from ...models.adapters import local_revision
 
 if TYPE_CHECKING:
-    from .store import Store
+    from ..storage.store import Store
 
 Axes = tuple[str | None, str | None, int | None, int | str | None]  # condition, prompt type, token, layer
 

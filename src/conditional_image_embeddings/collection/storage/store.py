@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import StoreError
-from ..methods.settings import Setting
+from ...errors import StoreError
+from ...methods.settings import Setting
 from .digests import digests
 from .setting_tables import COLUMNS, METADATA_KEY, Fitted, SettingTables, fitted_digest, fitted_with
 from .tables import (

@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from .. import __version__
+from ... import __version__
 
 PACKAGES = ("transformers", "torch", "pillow")
 

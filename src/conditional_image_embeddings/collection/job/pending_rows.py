@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..methods.request import Embedded, WordScores
-from ..methods.settings import Setting
-from .store import Store
-from .tables import ImageRecord
+from ...methods.request import Embedded, WordScores
+from ...methods.settings import Setting
+from ..storage.store import Store
+from ..storage.tables import ImageRecord
 
 COMMIT_SECONDS = 15.0  # what a kill loses at most; each commit leaves a piece of its own on disk
 COMMIT_ROWS = 4096

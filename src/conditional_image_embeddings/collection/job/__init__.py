@@ -1,0 +1,1 @@
+"""Images into the database: the resumable job behind `cie embed`."""

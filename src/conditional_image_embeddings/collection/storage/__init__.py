@@ -1,0 +1,1 @@
+"""The database on disk: tables of LanceDB by setting, and what is kept of each image beside them."""

@@ -179,7 +179,7 @@ class Database:
             raise
         except (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException) as error:
             what = self.uri if table is None else f"table {table} of {self.uri}"
-            text = re.sub(r",? ?(\S*/)?\S+\.rs:\d+(:\d+)?", "", " ".join(str(error).split())) or type(error).__name__
+            text = one_line(error)
             code = error.errno if isinstance(error, OSError) else None
             if "No space left" in text or "os error 28" in text:
                 reason = "the disk is full; what was committed stays: free some space and run the same command again"
@@ -207,3 +207,8 @@ class Database:
     def _remedy(self, table: str) -> str:
         again = AGAIN.get(table, ", and run the command that made it again")
         return f"remove {self.uri.rstrip('/')}/{table}.lance{again}"
+
+
+def one_line(error: Exception) -> str:
+    """What LanceDB says, without the places in its source code."""
+    return re.sub(r",? ?(\S*/)?\S+\.rs:\d+(:\d+)?", "", " ".join(str(error).split())) or type(error).__name__

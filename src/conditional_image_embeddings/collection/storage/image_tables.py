@@ -5,10 +5,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...errors import StoreError
-from .database import Database
+from ...errors import OptionError, StoreError
+from .database import Database, one_line
 from .digests import digests
 from .tables import FAILURES, IMAGES, MOVED, FileStat, ImageRecord, filters, owned, owned_by, scan
 
@@ -30,6 +31,34 @@ class ImageTables(Database):
     ) -> dict[str, str | None]:
         """Where the images' files were last seen, by image id; None for an image that is not a file of its own."""
         return self._of_images(dataset, source, list(image_ids), "path")
+
+    def image_ids_where(self, dataset: str, source: str | None, where: str) -> list[str]:
+        """The images of a source that fit a filter over the columns of `images`, such as "width > 500".
+
+        Args:
+            dataset: Of the images.
+            source: Of the images.
+            where: An SQL expression; it can read nothing else and change nothing.
+
+        Raises:
+            OptionError: it is no such expression; the message names the columns.
+            StoreError: `images` is gone or cannot be read.
+        """
+        table = self._open("images", IMAGES)
+        if table is None:
+            raise StoreError(f"{self.uri} has no table `images` to filter by")
+        text = " ".join(where.split())
+        if not text or len(text) > LONGEST_FILTER:
+            raise OptionError(f'a filter is an expression of 1 to {LONGEST_FILTER} characters, such as "width > 500"')
+        try:
+            # Alone first: what is no expression by itself could reach out of the parentheses that it is put into.
+            table.search().where(text).select(["image_id"]).limit(1).to_batches()
+            batches = list(scan(table, ["image_id"], where=f"{owned_by(dataset, source)} AND ({text}\n)"))
+        except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
+            columns = ", ".join(name for name in IMAGES.names if name not in {"dataset", "source", "thumbnail"})
+            reason = one_line(error)
+            raise OptionError(f"{text[:100]!r} is no filter over the columns {columns}: {reason[:300]}") from error
+        return [image_id for batch in batches for image_id in batch.column(0).to_pylist()]
 
     def content_hashes(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> dict[str, str]:
         """Image id to SHA-256 of the encoded bytes that were embedded."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ...errors import StoreError
 from ...methods.settings import Setting
 from .digests import digests
-from .setting_tables import COLUMNS, METADATA_KEY, Fitted, SettingTables, fitted_digest, fitted_with
+from .quantile_table import QuantileTable
+from .setting_tables import COLUMNS, METADATA_KEY, Fitted, fitted_digest, fitted_with
 from .tables import (
     IMAGES,
     FileStat,
@@ -32,7 +33,7 @@ from .tables import (
 __all__ = ["METADATA_KEY", "FileStat", "ImageRecord", "Store"]
 
 
-class Store(SettingTables):
+class Store(QuantileTable):
     """A database of embeddings: a LanceDB directory, or any URI that LanceDB takes (`s3://...`).
 
     Args:
@@ -78,6 +79,26 @@ class Store(SettingTables):
                 vectors = column.flatten().to_numpy().reshape(-1, dimensions)
                 ids = batch.column("image_id").to_pylist()
             yield ids, vectors
+
+    def image_ids(self, setting: Setting) -> list[str]:
+        """The images that have a vector, in the order that they were stored in."""
+        table = self._table_to_read(setting)
+        with self._explained("read", table.name):
+            return [each for batch in scan(table, ["image_id"]) for each in batch.column(0).to_pylist()]
+
+    def vectors_of(self, setting: Setting, image_ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
+        """Those of these images that have a vector, in the order asked for, and their vectors, float32 (n, d)."""
+        table = self._table_to_read(setting)
+        dimensions = _dimensions(table)
+        found: dict[str, NDArray[np.float32]] = {}
+        with self._explained("read", table.name):
+            for where in filters("TRUE", image_ids):
+                for batch in scan(table, ["image_id", "vector"], where=where):
+                    vectors = batch.column("vector").flatten().to_numpy().reshape(-1, dimensions)
+                    found.update(zip(batch.column("image_id").to_pylist(), vectors, strict=True))
+        there = [image_id for image_id in image_ids if image_id in found]
+        empty = np.empty((0, dimensions), np.float32)
+        return there, np.stack([found[image_id] for image_id in there]) if there else empty
 
     def words(self, setting: Setting) -> dict[str, list[tuple[str, float]] | None]:
         """Image id to the words that explain its vector, most probable first; None where none were stored.
@@ -190,6 +211,7 @@ class Store(SettingTables):
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             self._db.create_table(name, data=reader, schema=schema, mode=mode)
         self._settings.pop(name, None)  # it may have been in an earlier format
+        self.forget_quantiles(setting)
         self._drop_unused_arrays()
 
     def forget(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> None:

@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...errors import OptionError
+
 SCAN_ROWS = 4096
 IDS_A_FILTER = 500
+LONGEST_FILTER = 10_000  # characters
 KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
 Words = Sequence[tuple[str, float]]
@@ -135,6 +138,29 @@ def filters(where: str, image_ids: Sequence[str]) -> Iterator[str]:
     """Filters for these images, each of bounded length."""
     for start in range(0, len(image_ids), IDS_A_FILTER):
         yield f"({where}) AND image_id IN ({', '.join(map(quoted, image_ids[start : start + IDS_A_FILTER]))})"
+
+
+def one_expression(text: str) -> str:
+    """A filter that a user typed, safe to be put into parentheses.
+
+    What could close those, or end in a comment or a further statement, would not be the filter that the user meant;
+    whether the rest is a filter at all, the database says.
+
+    Raises:
+        OptionError: it is empty, too long, or more than one expression.
+    """
+    if not isinstance(text, str) or not text.strip() or len(text) > LONGEST_FILTER:
+        raise OptionError(f'a filter is an expression of 1 to {LONGEST_FILTER} characters, such as "width > 500"')
+    bare = re.sub(r"""'(?:[^']|\'\')*'|"(?:[^"]|"")*"|`[^`]*`""", "", text)
+    depth = 0
+    for sign in re.findall(r"--|/\*|[;()'\"`]", bare):
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign not in "()" or depth < 0:
+            break
+    else:
+        if not depth:
+            return " ".join(text.splitlines())
+    raise OptionError(f"{text[:100]!r} is no single filter: parentheses and quotes in pairs, no comment, no semicolon")
 
 
 def misfit(schema: pa.Schema, expected: pa.Schema) -> str | None:

@@ -1,0 +1,154 @@
+"""Spaces: the settings of one source that differ in their condition only.
+
+Vectors of different conditions are never compared with one another; what is asked under several conditions at once
+needs a vector of each image under each, made in the same way. This room finds those settings, and says what is missing.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from ..errors import StoreError, preview
+from ..inputs.conditions import checked_condition
+from ..methods.registry import METHODS, describe
+from ..methods.settings import Setting
+from .storage.store import Store
+
+OF_CONDITIONS = ("texts", "together")  # in a setting's `extra`
+COMMANDS_OPTIONS = {  # and their defaults
+    "prompt_type": "describe", "layer": -1, "token": -1, "embedding_source": "input_last", "image_max_size": 700,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Space:
+    """Settings by condition, all else equal; `shared` is what they have in common, without a condition."""
+
+    shared: Setting
+    settings: Mapping[str | None, Setting]
+
+    def find(self, condition: str | None) -> Setting | None:
+        """The setting of a condition, whatever its case."""
+        return next((setting for name, setting in self.settings.items() if _folded(name) == _folded(condition)), None)
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether its vectors were refined after they were embedded."""
+        return "refined" in self.shared.extra
+
+
+def spaces(store: Store, pattern: str = "*") -> list[Space]:
+    """The spaces of a database, of the settings that a glob selects, sorted by their settings' names."""
+    found: dict[str, dict[str | None, Setting]] = {}
+    shared: dict[str, Setting] = {}
+    for setting in store.settings(pattern):
+        extra = {name: value for name, value in setting.extra.items() if name not in OF_CONDITIONS}
+        common = replace(setting, condition=None, extra=extra)
+        shared[common.to_json()] = common
+        found.setdefault(common.to_json(), {})[setting.condition] = setting
+    return [Space(shared[key], settings) for key, settings in found.items()]
+
+
+def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -> dict[str | None, Setting]:
+    """The settings of these conditions, all of one space.
+
+    Args:
+        store: The database.
+        conditions: As they were embedded, whatever their case; None is "no condition".
+        pattern: Glob over the settings' names, where several spaces have all of them.
+
+    Returns:
+        The settings by condition, as it was given, in the order given.
+
+    Raises:
+        StoreError: a condition is missing (the message has the command that would embed it), they are there only in
+            spaces that differ, or several spaces have all of them.
+    """
+    wanted = {condition: checked_condition(condition) for condition in conditions}
+    every = spaces(store, pattern)
+    if not every:
+        there = preview([each.name for each in store.settings()])
+        hint = f"no setting of {store.uri} matches {pattern!r}; there are: {there}" if there else None
+        raise StoreError(
+            hint or f"{store.uri} has no embeddings: make some with `cie embed ... -e {shlex.quote(store.uri)}`"
+        )
+    fitting = [space for space in every if all(space.find(name) is not None for name in wanted.values())]
+    if len(fitting) > 1:
+        fitting = [space for space in fitting if not space.is_refined] or fitting
+    if len(fitting) == 1:
+        return {given: _found(fitting[0], name) for given, name in wanted.items()}
+    if fitting:
+        first = next(iter(wanted.values()))
+        names = preview([_found(space, first).name for space in fitting])
+        differing = ", ".join(_differing(fitting))
+        raise StoreError(
+            f"{len(fitting)} settings fit, which differ in {differing}: choose with --setting (in Python setting=) "
+            f"among {names}"
+        )
+    raise StoreError(_lacking(store, every, list(wanted.values())))
+
+
+def embed_command(store: Store, setting: Setting, conditions: Sequence[str | None]) -> str:
+    """The command that embeds the images of a setting under other conditions, in the same way."""
+    parts = ["cie", "embed", shlex.quote(store.source_root(setting) or "SOURCE")]
+    for condition in conditions if any(conditions) else ():
+        parts += ["--no-condition"] if condition is None else ["-c", shlex.quote(condition)]
+    parts += ["-m", shlex.quote(setting.model)]
+    family = describe(setting.method).model_family
+    if setting.method != next((each.name for each in METHODS.values() if each.model_family == family), None):
+        parts += ["--method", setting.method]
+    for name, default in COMMANDS_OPTIONS.items():
+        value = getattr(setting, name)
+        if value is not None and value != default:
+            parts += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    return " ".join([*parts, "-e", shlex.quote(store.uri)])
+
+
+def _found(space: Space, name: str | None) -> Setting:
+    setting = space.find(name)
+    if setting is None:
+        raise AssertionError(name)
+    return setting
+
+
+def _folded(condition: str | None) -> str | None:
+    return None if condition is None else condition.casefold()
+
+
+def _lacking(store: Store, every: Sequence[Space], wanted: Sequence[str | None]) -> str:
+    """Why no space has all of these conditions, and what to do."""
+    best = max(every, key=lambda space: (sum(space.find(name) is not None for name in wanted), not space.is_refined))
+    missing = [name for name in wanted if best.find(name) is None]
+    there = [name for name in wanted if name not in missing]
+    named = ", ".join(map(_shown, missing))
+    other = next((space for space in every if any(space.find(name) is not None for name in missing)), None)
+    if other is None:
+        what = (
+            f"{store.uri} has no vectors under {named} (there are: {preview([_shown(n) for n in best.settings], 20)})"
+        )
+    else:
+        what = (
+            f"{named} was embedded with {_made_with(other)}, {', '.join(map(_shown, there))} with {_made_with(best)}: "
+            "vectors that were made differently are not searched together"
+        )
+    # A folder embedded by that command is another source than a benchmark: there, nothing is there yet.
+    needed = missing if best.shared.source is not None else wanted
+    return f"{what}; embed the images first: {embed_command(store, best.shared, needed)}"
+
+
+def _made_with(space: Space) -> str:
+    return f"{space.shared.method} on {space.shared.model} (source {space.shared.source or space.shared.dataset})"
+
+
+def _shown(condition: str | None) -> str:
+    return "no condition" if condition is None else repr(condition)
+
+
+def _differing(several: Sequence[Space]) -> list[str]:
+    """The fields in which these spaces differ."""
+    first = several[0].shared
+    return [
+        each.name
+        for each in fields(Setting)
+        if any(getattr(space.shared, each.name) != getattr(first, each.name) for space in several)
+    ]

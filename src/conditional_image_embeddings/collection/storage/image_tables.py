@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import OptionError, StoreError
 from .database import Database, one_line
 from .digests import digests
-from .tables import FAILURES, IMAGES, MOVED, FileStat, ImageRecord, filters, owned, owned_by, scan
+from .tables import FAILURES, IMAGES, MOVED, FileStat, ImageRecord, filters, one_expression, owned, owned_by, scan
 
 if TYPE_CHECKING:
     from ...methods.settings import Setting
@@ -47,13 +47,9 @@ class ImageTables(Database):
         table = self._open("images", IMAGES)
         if table is None:
             raise StoreError(f"{self.uri} has no table `images` to filter by")
-        text = " ".join(where.split())
-        if not text or len(text) > LONGEST_FILTER:
-            raise OptionError(f'a filter is an expression of 1 to {LONGEST_FILTER} characters, such as "width > 500"')
+        text = one_expression(where)
         try:
-            # Alone first: what is no expression by itself could reach out of the parentheses that it is put into.
-            table.search().where(text).select(["image_id"]).limit(1).to_batches()
-            batches = list(scan(table, ["image_id"], where=f"{owned_by(dataset, source)} AND ({text}\n)"))
+            batches = list(scan(table, ["image_id"], where=f"{owned_by(dataset, source)} AND ({text})"))
         except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
             columns = ", ".join(name for name in IMAGES.names if name not in {"dataset", "source", "thumbnail"})
             reason = one_line(error)

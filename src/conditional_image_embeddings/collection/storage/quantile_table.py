@@ -1,4 +1,4 @@
-"""The table `similarities`: how similar random pairs of a setting's images are, as quantiles. What it holds can be made again."""
+"""The table `similarities`: how similar random pairs of a setting's images are; it can always be made again."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

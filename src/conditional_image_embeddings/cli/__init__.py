@@ -15,6 +15,7 @@ from .evaluate import evaluate
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
+from .search import search
 from .sweep import sweep
 from .words import words
 
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, words, refine, evaluate, sweep, reproduce, datasets, models):
+for command in (demo, embed, search, words, refine, evaluate, sweep, reproduce, datasets, models):
     main.add_command(command)

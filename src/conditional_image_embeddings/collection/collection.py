@@ -7,9 +7,10 @@ from types import EllipsisType, TracebackType
 from typing import Any, Self
 
 from ..errors import OptionError, StoreError, preview
-from ..inputs.conditions import Conditions, checked_condition
+from ..inputs.conditions import Conditions, checked_condition, checked_conditions
 from ..methods.bound import BoundEmbedder
 from ..methods.settings import Setting
+from .comparison import Comparison, compare_stored
 from .query import Query
 from .query_embedders import QueryEmbedders, load_stored
 from .search import MOST_HITS, Choice, Hits, search, weights_of
@@ -145,6 +146,28 @@ class Collection:
         vectors = query.vectors(self.store, list(settings.values()), self._embedders)
         choice = replace(choice, among=among, without={image_id for image_id, _ in query.image_ids})
         return search(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
+
+    def compare(self, a: Any, b: Any, conditions: Conditions = None, *, setting: str = "*") -> list[Comparison]:
+        """In which aspects two images agree.
+
+            for each in collection.compare("a.jpg", "b.jpg"):
+                print(each.condition, each.similarity, each.percentile, each.words)
+
+        Args:
+            a: The id of an image of the collection, or an image as `Embedder.encode` takes it: for that, the model that
+                made the collection is loaded.
+            b: Another.
+            conditions: What counts, one or several; None: all that there are.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            StoreError: a condition that is not in the collection.
+            ImageError: an image that is neither in the collection nor can be read.
+        """
+        wanted = self.conditions if conditions is None else list(checked_conditions(conditions))
+        if conditions is None and setting != "*":
+            wanted = list(dict.fromkeys(each.condition for each in self.store.settings(setting)))
+        return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
 
     def close(self) -> None:
         """Let go of the database, and of the models that queries loaded."""

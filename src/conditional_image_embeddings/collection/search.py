@@ -184,7 +184,7 @@ def search(
         for index, setting in enumerate(settings.values())
     ]
     shares = np.stack([each.of(scored.cosines[best, i]) for i, each in enumerate(meanings)], axis=1)
-    image_ids = scored.image_ids.take(pa.array(best)).to_pylist()
+    image_ids = scored.image_ids.take(pa.array(best, pa.int64())).to_pylist()
     first = next(iter(settings.values()))
     paths = store.image_paths(first.dataset, image_ids, source=first.source)
     words = {name: store.words(setting, image_ids) for name, setting in settings.items()}
@@ -230,7 +230,7 @@ def top(image_ids: pa.StringArray, scores: NDArray[np.float64], allowed: NDArray
     if len(rows) > k:
         least = np.partition(scores[rows], -k)[-k]
         rows = rows[scores[rows] >= least]  # all that tie with the last one
-    names = image_ids.take(pa.array(rows)).to_pylist()
+    names = image_ids.take(pa.array(rows, pa.int64())).to_pylist()
     order = sorted(range(len(rows)), key=lambda index: (-scores[rows[index]], names[index]))
     return [int(rows[index]) for index in order[:k]]
 

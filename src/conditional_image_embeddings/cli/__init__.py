@@ -7,10 +7,12 @@ failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`
 import click
 
 from .. import __version__
+from .cluster import cluster
 from .command import CONTEXT, Commands
 from .compare import compare
 from .datasets import datasets
 from .demo import demo
+from .duplicates import duplicates
 from .embed import embed
 from .evaluate import evaluate
 from .models import models
@@ -32,5 +34,19 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, search, compare, words, refine, evaluate, sweep, reproduce, datasets, models):
+for command in (
+    demo,
+    embed,
+    search,
+    cluster,
+    duplicates,
+    compare,
+    words,
+    refine,
+    evaluate,
+    sweep,
+    reproduce,
+    datasets,
+    models,
+):
     main.add_command(command)

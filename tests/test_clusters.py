@@ -25,7 +25,7 @@ from conditional_image_embeddings.collection.clusters import Cluster, clusters
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ExtraError, OptionError, StoreError
 
-OWN = "synthetic_cars-builtin-describe-*"  # of the demo's methods, DIOR's
+OWN = "synthetic_cars-builtin-describe-*-embedsrc_input_last"  # of the demo's methods, DIOR's
 
 
 def labels_of(demo: Demo, condition: str) -> dict[str, str]:

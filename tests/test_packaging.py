@@ -140,6 +140,7 @@ WITHOUT = [
     ("eval", lambda folder: commands.error_of(commands.script("evaluate.py", "--embedding_dir", "db", cwd=folder), 1)),
     ("eval", raises(lambda _: scores(np.eye(4, dtype=np.float32), list("aabb")))),
     ("eval", raises(lambda folder: cars196._mat(folder / "cars_annos.mat"))),
+    ("groups", fails("cluster", "db")),
     ("generative", fails("embed", "a.png", "-c", "mood", "-m", "builtin", "--method", "generative",
                          "--text-encoder", "somebody/encoder")),
     ("minilm", fails("embed", "a.png", "-c", "mood", "-m", "builtin", "--method", "generative",

@@ -14,7 +14,7 @@ from .comparison import Comparison, compare_stored
 from .query import Query
 from .query_embedders import QueryEmbedders, load_stored
 from .search import MOST_HITS, Choice, Hits, search, weights_of
-from .spaces import choose
+from .spaces import choose, widest
 from .storage.store import Store
 
 
@@ -162,16 +162,15 @@ class Collection:
             a: The id of an image of the collection, or an image as `Embedder.encode` takes it: for that, the model that
                 made the collection is loaded.
             b: Another.
-            conditions: What counts, one or several; None: all that there are.
+            conditions: What counts, one or several; None: all that the images were embedded under in one way, the one
+                that has most.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.
 
         Raises:
             StoreError: a condition that is not in the collection.
             ImageError: an image that is neither in the collection nor can be read.
         """
-        wanted = self.conditions if conditions is None else list(checked_conditions(conditions))
-        if conditions is None and setting != "*":
-            wanted = list(dict.fromkeys(each.condition for each in self.store.settings(setting)))
+        wanted = widest(self.store, setting) if conditions is None else list(checked_conditions(conditions))
         return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -
 
 def widest(store: Store, pattern: str = "*") -> list[str | None]:
     """The conditions of the space that has most, of the settings that a glob selects; [] where there is none."""
-    return list(max((space.settings for space in spaces(store, pattern)), key=len, default={}))
+    return max((list(space.settings) for space in spaces(store, pattern)), key=len, default=[])
 
 
 def embed_command(store: Store, setting: Setting, conditions: Sequence[str | None]) -> str:

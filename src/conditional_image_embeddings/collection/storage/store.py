@@ -197,13 +197,14 @@ class Store(QuantileTable):
         setting: Setting,
         parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]],
         fitted: Fitted | None = None,
+        made_of: NDArray[np.int64] | None = None,
     ) -> None:
         """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part.
 
-        `fitted`: the arrays by name that made them.
+        `fitted`: the arrays by name that made them; `made_of`: the images that these are of (see `is_made_of`).
         """
         first = next(parts)
-        schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted))
+        schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted, made_of))
         batches = (vector_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
         table = self._setting_table(setting)
         name, mode = (setting.name, "create") if table is None else (table.name, "overwrite")

@@ -42,6 +42,10 @@ class SourceError(CieError):
     """A place where images were looked for and not found."""
 
 
+class NoImagesError(SourceError):
+    """A place that is there, and has no images: not yet, or not any more."""
+
+
 class StoreError(CieError):
     """A database of embeddings that cannot be opened, read or written."""
 

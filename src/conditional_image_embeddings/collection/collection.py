@@ -11,11 +11,13 @@ from ..inputs.conditions import Conditions, checked_condition, checked_condition
 from ..methods.bound import BoundEmbedder
 from ..methods.settings import Setting
 from .comparison import Comparison, compare_stored
+from .facets import Facets, facets
 from .query import Query
 from .query_embedders import QueryEmbedders, load_stored
 from .search import MOST_HITS, Choice, Hits, search, weights_of
 from .spaces import choose, widest
 from .storage.store import Store
+from .words import settings_with_words
 
 
 def open(path: str | Path, **loading: Any) -> "Collection":  # noqa: A001 - cie.open
@@ -172,6 +174,26 @@ class Collection:
         """
         wanted = widest(self.store, setting) if conditions is None else list(checked_conditions(conditions))
         return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
+
+    def facets(self, conditions: Conditions, where: str | None = None, *, setting: str = "*") -> Facets:
+        """How many images have each word as their first, under each condition and under all of them together.
+
+            for facet in collection.facets(["car color", "car model"]).crossed:
+                print(facet.words, facet.count)  # {"car color": "red", "car model": "pickup"} 12
+
+        Args:
+            conditions: One or several, embedded with words.
+            where: Only images that fit this filter over the columns of `images`, in SQL.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            StoreError: no words are stored under a condition; the message says how they can be.
+            OptionError: `where` is no filter.
+        """
+        settings = settings_with_words(self.store, checked_conditions(conditions), setting)
+        first = next(iter(settings.values()))
+        among = None if where is None else self.store.image_ids_where(first.dataset, first.source, where)
+        return facets(self.store, settings, among)
 
     def close(self) -> None:
         """Let go of the database, and of the models that queries loaded."""

@@ -44,6 +44,15 @@ class ImageTables(Database):
         """Where the images' files were last seen, by image id; None for an image that is not a file of its own."""
         return self._of_images(dataset, source, list(image_ids), "path")
 
+    def stored_images(self, dataset: str, source: str | None) -> list[str]:
+        """The images of a source that have a row."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return []
+        with self._explained("read", "images"):
+            batches = scan(table, ["image_id"], where=owned_by(dataset, source))
+            return [image_id for batch in batches for image_id in batch.column(0).to_pylist()]
+
     def image_ids_where(self, dataset: str, source: str | None, where: str) -> list[str]:
         """The images of a source that fit a filter over the columns of `images`, such as "width > 500".
 

@@ -97,6 +97,7 @@ class Collection:
         word: str | None = None,
         min_score: float | None = None,
         cut: str | None = None,
+        exact: bool = False,
         setting: str = "*",
     ) -> Hits:
         """The images that are nearest to a query under conditions.
@@ -121,6 +122,8 @@ class Collection:
             word: Only images that have this word among those stored with them, under one of the conditions.
             min_score: Only images with this score or more.
             cut: "auto" ends the list where images no longer match, see `cutoff`; None does not.
+            exact: Score every image. Otherwise, from 10,000 images on, candidates come from an index (`cie index`) of
+                each condition with a positive weight, and only they are scored.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.
 
         Raises:
@@ -133,7 +136,9 @@ class Collection:
             raise OptionError(f"cut is {cut!r}; it is 'auto' or None")
         weights = weights_of(conditions)
         query = Query.of(image=image, image_id=image_id, text=text)
-        choice = Choice(k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None)
+        choice = Choice(
+            k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None, exact=exact
+        )
         settings = choose(self.store, weights, setting)
         first = next(iter(settings.values()))
         among = None

@@ -17,7 +17,6 @@ from ...errors import StoreError
 from ...methods.settings import Setting
 from ...vectors import cosines
 from .digests import digests
-from .quantile_table import QuantileTable
 from .setting_tables import COLUMNS, METADATA_KEY, Fitted, fitted_digest, fitted_with
 from .tables import (
     IMAGES,
@@ -31,11 +30,12 @@ from .tables import (
     vector_schema,
     words_column,
 )
+from .vector_index import VectorIndexes
 
 __all__ = ["METADATA_KEY", "FileStat", "ImageRecord", "Store"]
 
 
-class Store(QuantileTable):
+class Store(VectorIndexes):
     """A database of embeddings: a LanceDB directory, or any URI that LanceDB takes (`s3://...`).
 
     Args:

@@ -17,6 +17,7 @@ from .models import models
 from .refine import refine
 from .reproduce import reproduce
 from .search import search
+from .suggest import suggest
 from .sweep import sweep
 from .words import words
 
@@ -32,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, search, compare, words, refine, evaluate, sweep, reproduce, datasets, models):
+for command in (demo, suggest, embed, search, compare, words, refine, evaluate, sweep, reproduce, datasets, models):
     main.add_command(command)

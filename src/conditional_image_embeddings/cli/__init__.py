@@ -12,6 +12,8 @@ from .datasets import datasets
 from .demo import demo
 from .embed import embed
 from .evaluate import evaluate
+from .export import export
+from .import_vectors import import_vectors
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
@@ -30,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, words, refine, evaluate, sweep, reproduce, datasets, models):
+for command in (demo, embed, words, refine, export, import_vectors, evaluate, sweep, reproduce, datasets, models):
     main.add_command(command)

@@ -6,10 +6,12 @@ from types import EllipsisType, TracebackType
 from typing import Any, Self
 
 from ..errors import StoreError, preview
-from ..inputs.conditions import checked_condition
+from ..inputs.conditions import Conditions, checked_condition, checked_conditions
 from ..methods.bound import BoundEmbedder, load_for
 from ..methods.options import Vectors
 from ..methods.settings import Setting
+from .exchange import exporting
+from .exchange.exporting import Exported
 from .refinement import Refinement
 from .storage.store import Store
 
@@ -82,6 +84,38 @@ class Collection:
         bound = load_for(original, fitted=fitted, **options)
         then: Callable[[Vectors], Vectors] = Refinement.from_arrays(fitted).apply
         return BoundEmbedder(bound.embedder, found, then=then)
+
+    def export(
+        self,
+        target: str | Path,
+        format: str,  # noqa: A002 - the option's name
+        *,
+        conditions: Conditions | EllipsisType = ...,
+        setting: str = "*",
+        where: str | None = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """Write vectors, words and what is known of the images for another tool.
+
+        Args:
+            target: The file or folder to write; it appears when all of it was written, or not at all.
+            format: "npy", "parquet", "jsonl", "reference", "embedding-atlas", "fiftyone" or "huggingface".
+            conditions: Those to export, None being "no condition"; left out: all.
+            setting: Glob over the settings' names.
+            where: A filter over what is known of the images, such as "width > 500".
+            overwrite: Replace an earlier export.
+
+        Returns:
+            The settings that were written, and how many vectors of each.
+
+        Raises:
+            StoreError: there is nothing to export.
+            OptionError: an unknown format, a target that is there already, or a filter that is none.
+        """
+        chosen = None if isinstance(conditions, EllipsisType) else checked_conditions(conditions)
+        return exporting.export(
+            self.store, target, format, conditions=chosen, setting=setting, where=where, overwrite=overwrite
+        )
 
     def close(self) -> None:
         """Let go of the database."""

@@ -4,7 +4,7 @@ A table's schema carries its whole setting, so that two settings never mix; each
 so that a row is there whole or not at all, and never twice.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -100,8 +100,12 @@ class Store(QuantileTable):
         empty = np.empty((0, dimensions), np.float32)
         return there, np.stack([found[image_id] for image_id in there]) if there else empty
 
-    def words(self, setting: Setting) -> dict[str, list[tuple[str, float]] | None]:
+    def words(
+        self, setting: Setting, image_ids: Sequence[str] | None = None
+    ) -> dict[str, list[tuple[str, float]] | None]:
         """Image id to the words that explain its vector, most probable first; None where none were stored.
+
+        `image_ids`: of those of these that have a vector; by default of all.
 
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
@@ -110,7 +114,8 @@ class Store(QuantileTable):
         with self._explained("read", table.name):
             return {
                 row["image_id"]: row["words"] and [(each["word"], each["probability"]) for each in row["words"]]
-                for batch in scan(table, ["image_id", "words"])
+                for where in ([None] if image_ids is None else filters("TRUE", image_ids))
+                for batch in scan(table, ["image_id", "words"], where=where)
                 for row in batch.to_pylist()
             }
 
@@ -158,10 +163,12 @@ class Store(QuantileTable):
         vectors: NDArray[np.float32],
         words: Sequence[Words | None] | None = None,
         fitted: Fitted | None = None,
+        information: Mapping[str, str] | None = None,
     ) -> None:
         """Commit vectors, float32 (n, d), and the words that explain each. An image that has a vector keeps it.
 
-        `fitted`: the arrays that made them, which are those of the whole setting.
+        `fitted`: the arrays that made them, which are those of the whole setting. `information`: what a new table notes
+        of the versions that its vectors are made with; by default those that are installed.
 
         Raises:
             StoreError: another number of dimensions than the setting's, other arrays, or the disk is full or read-only.
@@ -169,7 +176,7 @@ class Store(QuantileTable):
         dimensions = vectors.shape[1]
         table = self._setting_table(setting)
         if table is None:
-            schema = vector_schema(dimensions, self._metadata(setting, fitted))
+            schema = vector_schema(dimensions, self._metadata(setting, fitted, information))
             with self._written(setting.name):
                 table = self._open_or_create(setting.name, schema)
         stored = fitted_with(table)

@@ -13,6 +13,8 @@ from .datasets import datasets
 from .demo import demo
 from .embed import embed
 from .evaluate import evaluate
+from .export import export
+from .import_vectors import import_vectors
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
@@ -33,5 +35,9 @@ def main() -> None:
     """
 
 
-for command in (demo, suggest, embed, search, compare, words, refine, evaluate, sweep, reproduce, datasets, models):
+COMMANDS = (
+    demo, suggest, embed, search, compare, words, refine, export, import_vectors, evaluate, sweep, reproduce, datasets, models,
+)  # fmt: skip
+
+for command in COMMANDS:
     main.add_command(command)

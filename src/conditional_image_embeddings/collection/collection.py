@@ -11,6 +11,8 @@ from ..inputs.conditions import Conditions, checked_condition, checked_condition
 from ..methods.bound import BoundEmbedder
 from ..methods.settings import Setting
 from .comparison import Comparison, compare_stored
+from .exchange import exporting
+from .exchange.exporting import Exported
 from .facets import Facets, facets
 from .query import Query
 from .query_embedders import QueryEmbedders, load_stored
@@ -194,6 +196,38 @@ class Collection:
         first = next(iter(settings.values()))
         among = None if where is None else self.store.image_ids_where(first.dataset, first.source, where)
         return facets(self.store, settings, among)
+
+    def export(
+        self,
+        target: str | Path,
+        format: str,  # noqa: A002 - the option's name
+        *,
+        conditions: Conditions | EllipsisType = ...,
+        setting: str = "*",
+        where: str | None = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """Write vectors, words and what is known of the images for another tool.
+
+        Args:
+            target: The file or folder to write; it appears when all of it was written, or not at all.
+            format: "npy", "parquet", "jsonl", "reference", "embedding-atlas", "fiftyone" or "huggingface".
+            conditions: Those to export, None being "no condition"; left out: all.
+            setting: Glob over the settings' names.
+            where: A filter over what is known of the images, such as "width > 500".
+            overwrite: Replace an earlier export.
+
+        Returns:
+            The settings that were written, and how many vectors of each.
+
+        Raises:
+            StoreError: there is nothing to export.
+            OptionError: an unknown format, a target that is there already, or a filter that is none.
+        """
+        chosen = None if isinstance(conditions, EllipsisType) else checked_conditions(conditions)
+        return exporting.export(
+            self.store, target, format, conditions=chosen, setting=setting, where=where, overwrite=overwrite
+        )
 
     def close(self) -> None:
         """Let go of the database, and of the models that queries loaded."""

@@ -7,10 +7,12 @@ failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`
 import click
 
 from .. import __version__
+from .cluster import cluster
 from .command import CONTEXT, Commands
 from .compare import compare
 from .datasets import datasets
 from .demo import demo
+from .duplicates import duplicates
 from .embed import embed
 from .evaluate import evaluate
 from .export import export
@@ -36,8 +38,9 @@ def main() -> None:
 
 
 COMMANDS = (
-    demo, suggest, embed, search, compare, words, refine, export, import_vectors, evaluate, sweep, reproduce, datasets, models,
-)  # fmt: skip
+    *(demo, suggest, embed, search, cluster, duplicates, compare, words, refine, export, import_vectors),
+    *(evaluate, sweep, reproduce, datasets, models),
+)
 
 for command in COMMANDS:
     main.add_command(command)

@@ -105,6 +105,19 @@ class ImageTables(Database):
                 for row in batch.to_pylist()
             }
 
+    def image_sizes(self, dataset: str, source: str | None) -> dict[str, tuple[int, int]]:
+        """Image id to width and height in pixels, upright, of all images of a source."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return {}
+        with self._explained("read", "images"):
+            return {
+                row["image_id"]: (row["width"], row["height"])
+                for batch in scan(table, ["image_id", "width", "height"], where=owned_by(dataset, source))
+                for row in batch.to_pylist()
+                if row["width"] is not None and row["height"] is not None
+            }
+
     def source_root(self, setting: "Setting") -> str | None:
         """The directory that image ids are relative to (or the table file of the images), as the last job saw it."""
         if setting.source is not None:

@@ -17,6 +17,7 @@ from PIL import Image
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.collection.cutoff import cutoff
+from conditional_image_embeddings.collection.neighbours import build_indexes
 from conditional_image_embeddings.collection.percentiles import Percentiles, percentiles
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
@@ -174,7 +175,7 @@ def test_a_filter_that_is_none_is_one_line(random_collection: cie.Collection, wh
         ({"image_id": None}, "nothing to search for"),
         ({"image_id": []}, "nothing to search for"),
         ({"image_id": "o'hara.png"}, '"o\'hara.png" has no vector'),
-        ({"image_id": "00000.pn"}, "similar: '00000.png'"),
+        ({"image_id": "0000.png"}, "similar: '00000.png'"),
         ({"image_id": {"00000.png": 0}}, "a weight is a number"),
         ({"image_id": [("00000.png", 1), ("00000.png", -1)]}, "cancel each other"),
         ({"image_id": ["00000.png"] * 1001}, "at most 1000"),
@@ -398,3 +399,41 @@ def test_weights_are_read_from_the_command_line(tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
     assert run(tmp_path, "-c", "color").exit_code == 2
     assert run(tmp_path, "--id", names(1)[0], "-c", "color", "-k", "0").exit_code == 2
+
+
+# Candidates from an index.
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> cie.Collection:
+    """12,000 images in clusters that differ from condition to condition, under two conditions with an index each."""
+    store, generator, number = Store(tmp_path_factory.mktemp("indexed")), np.random.default_rng(0), 12_000
+    for condition in ("color", "shape"):
+        centres, order = generator.normal(size=(40, 32)), generator.permutation(number)
+        vectors = centres[generator.integers(0, 40, number)] + 0.7 * generator.normal(size=(number, 32))
+        store.add_vectors(setting(condition), [names(number)[row] for row in order], vectors.astype(np.float32))
+    assert [report.action for report in build_indexes(store, store.settings())] == ["built", "built"]
+    return cie.open(store.uri)
+
+
+@pytest.mark.parametrize("asked", [{"color": 1}, {"color": 1, "shape": 1}, {"color": 1, "shape": -0.5}], ids=str)
+def test_candidates_find_what_brute_force_finds(indexed: cie.Collection, asked: dict[str, float]) -> None:
+    found = total = 0
+    for query in names(12_000)[::600]:
+        hits = indexed.search(image_id=query, conditions=asked, k=10)
+        exact = indexed.search(image_id=query, conditions=asked, k=10, exact=True)
+        assert not hits.exact
+        assert exact.exact
+        assert hits.images == exact.images + 1 == 12_000
+        scores = {hit.image_id: hit.score for hit in exact}
+        found += sum(hit.image_id in scores for hit in hits)
+        total += len(exact)
+        for hit in hits:  # whatever the candidates, a score is exact
+            assert hit.score == pytest.approx(scores.get(hit.image_id, hit.score), abs=2e-6)
+    assert found >= 0.95 * total
+
+
+def test_what_an_index_cannot_answer_is_answered_exactly(indexed: cie.Collection) -> None:
+    query = names(1)[0]
+    for asked in ({"k": 5000}, {"k": 10, "min_score": -2.0, "cut": "auto"}, {"k": 10, "exact": True}):
+        assert indexed.search(image_id=query, conditions="color", **asked).exact

@@ -38,6 +38,7 @@ SHOWN_WORDS = 2
 @click.option("--word", help="Only images with this word among theirs, under one of the conditions.")
 @click.option("--min-score", type=limits.SCORE, help="Only hits with this score or more.")
 @click.option("--cut", type=click.Choice(["auto"]), help="auto: end the list where images no longer match.")
+@click.option("--exact", is_flag=True, help="Score every image, though there is an index.")
 @click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
 @click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
 @click.option("--model-path", help="Where the model is now, if it was moved.")
@@ -129,7 +130,7 @@ def _show(hits: "Hits") -> None:
 
 
 def _summary(hits: "Hits", *, auto: bool) -> str:
-    said = f"{len(hits)} of {hits.images} images"
+    said = f"{len(hits)} of {hits.images} images" + ("" if hits.exact else " (candidates from the index)")
     if auto:
         said += "; no group stands out: nothing was cut" if hits.cut is None else f"; cut below {hits.cut:.3f}"
     return said

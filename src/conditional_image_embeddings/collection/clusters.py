@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionError, require
+from ..errors import OptionError
 from ..inputs.arguments import optional_count
 from ..methods.settings import Setting
 from . import centres
@@ -57,11 +57,9 @@ def clusters(store: Store, setting: Setting, n: int | None = None, *, where: str
         where: Only images that fit this filter over the columns of `images`, such as "width > 500".
 
     Raises:
-        ExtraError: scikit-learn is missing.
         OptionError: n is no count or more than there are images; a filter that cannot be read or leaves none.
         StoreError: there is no such setting, or its vectors are damaged or empty.
     """
-    require("groups", "grouping")
     wanted = optional_count("n", n)
     image_ids = selected_ids(store, setting, where)
     if wanted is not None and wanted > len(image_ids):

@@ -13,11 +13,15 @@ from ..methods.settings import Setting
 from .clusters import Cluster, clusters
 from .comparison import Comparison, compare_stored
 from .duplicates import Duplicate, duplicates
+from .exchange import exporting
+from .exchange.exporting import Exported
+from .facets import Facets, facets
 from .query import Query
 from .query_embedders import QueryEmbedders, load_stored
 from .search import MOST_HITS, Choice, Hits, search, weights_of
-from .spaces import choose
+from .spaces import choose, widest
 from .storage.store import Store
+from .words import settings_with_words
 
 
 def open(path: str | Path, **loading: Any) -> "Collection":  # noqa: A001 - cie.open
@@ -99,6 +103,7 @@ class Collection:
         word: str | None = None,
         min_score: float | None = None,
         cut: str | None = None,
+        exact: bool = False,
         setting: str = "*",
     ) -> Hits:
         """The images that are nearest to a query under conditions.
@@ -123,6 +128,8 @@ class Collection:
             word: Only images that have this word among those stored with them, under one of the conditions.
             min_score: Only images with this score or more.
             cut: "auto" ends the list where images no longer match, see `cutoff`; None does not.
+            exact: Score every image. Otherwise, from 10,000 images on, candidates come from an index (`cie index`) of
+                each condition with a positive weight, and only they are scored.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.
 
         Raises:
@@ -135,7 +142,9 @@ class Collection:
             raise OptionError(f"cut is {cut!r}; it is 'auto' or None")
         weights = weights_of(conditions)
         query = Query.of(image=image, image_id=image_id, text=text)
-        choice = Choice(k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None)
+        choice = Choice(
+            k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None, exact=exact
+        )
         settings = choose(self.store, weights, setting)
         first = next(iter(settings.values()))
         among = None
@@ -159,17 +168,68 @@ class Collection:
             a: The id of an image of the collection, or an image as `Embedder.encode` takes it: for that, the model that
                 made the collection is loaded.
             b: Another.
-            conditions: What counts, one or several; None: all that there are.
+            conditions: What counts, one or several; None: all that the images were embedded under in one way, the one
+                that has most.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.
 
         Raises:
             StoreError: a condition that is not in the collection.
             ImageError: an image that is neither in the collection nor can be read.
         """
-        wanted = self.conditions if conditions is None else list(checked_conditions(conditions))
-        if conditions is None and setting != "*":
-            wanted = list(dict.fromkeys(each.condition for each in self.store.settings(setting)))
+        wanted = widest(self.store, setting) if conditions is None else list(checked_conditions(conditions))
         return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
+
+    def facets(self, conditions: Conditions, where: str | None = None, *, setting: str = "*") -> Facets:
+        """How many images have each word as their first, under each condition and under all of them together.
+
+            for facet in collection.facets(["car color", "car model"]).crossed:
+                print(facet.words, facet.count)  # {"car color": "red", "car model": "pickup"} 12
+
+        Args:
+            conditions: One or several, embedded with words.
+            where: Only images that fit this filter over the columns of `images`, in SQL.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            StoreError: no words are stored under a condition; the message says how they can be.
+            OptionError: `where` is no filter.
+        """
+        settings = settings_with_words(self.store, checked_conditions(conditions), setting)
+        first = next(iter(settings.values()))
+        among = None if where is None else self.store.image_ids_where(first.dataset, first.source, where)
+        return facets(self.store, settings, among)
+
+    def export(
+        self,
+        target: str | Path,
+        format: str,  # noqa: A002 - the option's name
+        *,
+        conditions: Conditions | EllipsisType = ...,
+        setting: str = "*",
+        where: str | None = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """Write vectors, words and what is known of the images for another tool.
+
+        Args:
+            target: The file or folder to write; it appears when all of it was written, or not at all.
+            format: "npy", "parquet", "jsonl", "reference", "embedding-atlas", "fiftyone" or "huggingface".
+            conditions: Those to export, None being "no condition"; left out: all.
+            setting: Glob over the settings' names.
+            where: A filter over what is known of the images, such as "width > 500".
+            overwrite: Replace an earlier export.
+
+        Returns:
+            The settings that were written, and how many vectors of each.
+
+        Raises:
+            StoreError: there is nothing to export.
+            OptionError: an unknown format, a target that is there already, or a filter that is none.
+        """
+        chosen = None if isinstance(conditions, EllipsisType) else checked_conditions(conditions)
+        return exporting.export(
+            self.store, target, format, conditions=chosen, setting=setting, where=where, overwrite=overwrite
+        )
 
     def cluster(
         self, condition: str | None, n: int | None = None, *, setting: str = "*", where: str | None = None
@@ -194,7 +254,6 @@ class Collection:
             setting has no words.
 
         Raises:
-            ExtraError: scikit-learn is missing.
             OptionError: n is no count or more than there are images; a filter that cannot be read or leaves no image.
             StoreError: there is no such setting, there are several, or it is damaged.
         """

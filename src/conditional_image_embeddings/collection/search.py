@@ -2,7 +2,7 @@
 
 An image's score is the weighted sum of its cosines to the query under each condition. A negative weight pushes away:
 "this colour, but not this model". What is scored is exact; which images are scored is all of them, unless an index
-names candidates (see `candidates`).
+names candidates.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,11 +19,16 @@ from ..errors import OptionError, StoreError
 from ..inputs.arguments import checked_count
 from ..inputs.conditions import Conditions, checked_condition, checked_conditions
 from ..methods.settings import Setting
+from ..vectors import cosines
 from .cutoff import cutoff
-from .percentiles import Percentiles, percentiles
+from .neighbours import MAX_CANDIDATES
+from .percentiles import Percentiles, percentiles, sample
 from .storage.store import Store
+from .storage.vector_index import MIN_ROWS
 
 MOST_HITS = 100_000
+OVERSAMPLING = 20  # candidates per hit asked for, under several conditions: the best in all may be the best in none
+MIN_CANDIDATES = 100
 DECIMALS = 6  # images whose scores agree in so many are tied, and ordered by id
 
 Vector = NDArray[np.float32]
@@ -101,7 +106,8 @@ class Choice:
         among: Only these; None: all.
         without: Not these: what was searched for.
         min_score: No score below this.
-        cut: Whether the list ends by itself, see `cutoff`.
+        cut: Whether the list ends by itself, see `cutoff`; that takes every image's score.
+        exact: Score every image, index or not.
     """
 
     k: int = 20
@@ -109,6 +115,7 @@ class Choice:
     without: Collection[str] = field(default_factory=frozenset)
     min_score: float | None = None
     cut: bool = False
+    exact: bool = False
 
     def __post_init__(self) -> None:
         checked_count("k", self.k)
@@ -172,16 +179,20 @@ def search(
     Raises:
         StoreError: a setting is damaged or has no vectors.
     """
-    scored = score_all(store, list(settings.values()), vectors)
-    factors = np.array([weights[name] for name in settings])
+    several, factors = list(settings.values()), np.array([weights[name] for name in settings])
+    scored = None if choice.exact or choice.cut else score_candidates(store, several, vectors, factors, choice)
+    exact = scored is None
+    if scored is None:
+        scored = score_all(store, several, vectors)
     scores = np.round(scored.cosines @ factors, DECIMALS)
     allowed = _allowed(scored.image_ids, choice)
+    images = int(allowed.sum()) if exact else store.count(several[0]) if choice.among is None else len(choice.among)
     cut = cutoff(scores[allowed]) if choice.cut else None
     least = max((each for each in (choice.min_score, cut) if each is not None), default=-np.inf)
     best = top(scored.image_ids, scores, allowed & (scores >= least - 10.0**-DECIMALS), choice.k)
     meanings = [
-        percentiles(store, setting) if of_pairs else Percentiles.fit(scored.cosines[:, index])
-        for index, setting in enumerate(settings.values())
+        percentiles(store, setting) if of_pairs else _of_query(store, setting, vectors[i], scored.cosines[:, i], exact)
+        for i, setting in enumerate(several)
     ]
     shares = np.stack([each.of(scored.cosines[best, i]) for i, each in enumerate(meanings)], axis=1)
     image_ids = scored.image_ids.take(pa.array(best, pa.int64())).to_pylist()
@@ -200,7 +211,41 @@ def search(
         )
         for rank, (row, image_id) in enumerate(zip(best, image_ids, strict=True), start=1)
     ]
-    return Hits(hits, dict(weights), settings, images=int(allowed.sum()), cut=cut)
+    return Hits(hits, dict(weights), settings, images=images, cut=cut, exact=exact)
+
+
+def score_candidates(
+    store: Store, settings: Sequence[Setting], vectors: Sequence[Vector], factors: NDArray[np.float64], choice: Choice
+) -> Scored | None:
+    """The images that may score highest, and their cosines; None where all images are to be scored.
+
+    They come from the index of each condition with a positive weight: with a negative one, an image is near by being
+    far, and no index tells what is far. Then every candidate is scored under every condition.
+    """
+    rows = min(map(store.count, settings))
+    asked = max(MIN_CANDIDATES, (choice.k + len(choice.without)) * (OVERSAMPLING if len(settings) > 1 else 2))
+    if choice.among is not None:
+        asked = -(-2 * asked * rows // max(1, len(choice.among)))
+    if rows < MIN_ROWS or not 0 < asked <= min(MAX_CANDIDATES, rows // 4):
+        return None
+    found: dict[str, None] = {}
+    for setting, vector, factor in zip(settings, vectors, factors, strict=True):
+        if factor > 0:
+            found.update(dict.fromkeys(store.candidates(setting, vector, asked).image_ids))
+    image_ids = list(found)
+    columns: list[dict[str, float]] = []
+    for setting, vector in zip(settings, vectors, strict=True):
+        there, stored = store.vectors_of(setting, image_ids)
+        columns.append(dict(zip(there, cosines(stored, vector).tolist(), strict=True)))
+    image_ids = [image_id for image_id in image_ids if all(image_id in column for column in columns)]
+    scored = Scored(
+        pa.array(image_ids, pa.string()),
+        np.array([[column[image_id] for column in columns] for image_id in image_ids], np.float32).reshape(
+            -1, len(columns)
+        ),
+    )
+    enough = int(_allowed(scored.image_ids, choice).sum()) >= choice.k
+    return scored if enough else None
 
 
 def score_all(store: Store, settings: Sequence[Setting], vectors: Sequence[Vector]) -> Scored:
@@ -233,6 +278,11 @@ def top(image_ids: pa.StringArray, scores: NDArray[np.float64], allowed: NDArray
     names = image_ids.take(pa.array(rows, pa.int64())).to_pylist()
     order = sorted(range(len(rows)), key=lambda index: (-scores[rows[index]], names[index]))
     return [int(rows[index]) for index in order[:k]]
+
+
+def _of_query(store: Store, setting: Setting, vector: Vector, scored: Vector, exact: bool) -> Percentiles:
+    """Among pairs of the query and each image; where not all were scored, each of a sample."""
+    return Percentiles.fit(scored if exact else sample(store, setting)[1] @ vector)
 
 
 def _allowed(image_ids: pa.StringArray, choice: Choice) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..collection.words import EMPTY
 from . import limits
 from .command import EXIT_SOME_IMAGES_FAILED, Command, list_failures
 from .terminal import print_table
@@ -58,7 +59,6 @@ def suggest(
     Example:  cie suggest photos/ -m builtin
               cie suggest photos/ -m builtin --candidate fabric --candidate "car color"
     """
-    from ..errors import require
     from ..inputs import sources as image_sources
 
     if model is None:
@@ -67,7 +67,6 @@ def suggest(
         raise click.UsageError(suggest_models())
     if no_proposals and not candidates:
         raise click.UsageError("--no-proposals leaves nothing to try: give aspects with --candidate")
-    require("eval", "suggesting aspects")
     found = image_sources.find(sources, include_hidden=include_hidden, exclude=exclude)
     from .. import load
     from ..suggestion.sampling import draw_from_sources
@@ -87,7 +86,7 @@ def suggest(
     if suggested.clear:
         wanted = [f"-c {shlex.quote(each.condition)}" for each in suggested.clear]
         click.echo(f"next: cie embed {shlex.join(sources)} {' '.join(wanted)} -m {shlex.quote(model)}", err=True)
-    if list_failures(suggested.failures):
+    if list_failures(suggested.failures, where=""):
         sys.exit(EXIT_SOME_IMAGES_FAILED)
 
 
@@ -99,7 +98,7 @@ def _show(suggested: "Suggestions") -> None:
             f"{each.separation:.2f}",
             each.separation,
             f"{each.unconditioned:.2f}",
-            ", ".join(f"{word or '(nothing)'} {share:.0%}" for word, share in each.words[:SHOWN_WORDS])
+            ", ".join(f"{word or EMPTY} {share:.0%}" for word, share in each.words[:SHOWN_WORDS])
             + (f" and {len(each.words) - SHOWN_WORDS} more" if len(each.words) > SHOWN_WORDS else ""),
             ", ".join(each.alike[:SHOWN_ALIKE])
             + (f" and {len(each.alike) - SHOWN_ALIKE} more" if len(each.alike) > SHOWN_ALIKE else ""),

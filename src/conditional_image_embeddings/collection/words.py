@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Reading = tuple[Any, ...]  # layers and tokens of one tell the same words
 
+EMPTY = "(nothing)"  # what an empty answer is shown as
+
 logger = logging.getLogger(__name__)
 
 

@@ -147,12 +147,18 @@ class SettingTables(ImageTables):
         return table
 
     def _metadata(
-        self, setting: Setting, fitted: Fitted | None, made_of: NDArray[np.int64] | None = None
+        self,
+        setting: Setting,
+        fitted: Fitted | None,
+        *,
+        made_of: NDArray[np.int64] | None = None,
+        information: Mapping[str, str] | None = None,
     ) -> dict[bytes, bytes]:
         """Of a table that is made now. The arrays are stored before the table that names them."""
+        versions = installed_versions() if information is None else dict(information)
         metadata = {
             METADATA_KEY: setting.to_json().encode(),
-            INFORMATION_KEY: json.dumps(installed_versions(), sort_keys=True).encode(),
+            INFORMATION_KEY: json.dumps(versions, sort_keys=True).encode(),
         }
         if fitted:
             digest = fitted_digest(fitted)

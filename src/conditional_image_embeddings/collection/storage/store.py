@@ -4,7 +4,7 @@ A table's schema carries its whole setting, so that two settings never mix; each
 so that a row is there whole or not at all, and never twice.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -105,6 +105,8 @@ class Store(StoredWords):
 
         Memory grows with the images by their ids and 4 bytes; a zero vector is similar to nothing (0).
 
+        `image_ids`: of those of these that have a vector; by default of all.
+
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
         """
@@ -163,10 +165,12 @@ class Store(StoredWords):
         vectors: NDArray[np.float32],
         words: Sequence[Words | None] | None = None,
         fitted: Fitted | None = None,
+        information: Mapping[str, str] | None = None,
     ) -> None:
         """Commit vectors, float32 (n, d), and the words that explain each. An image that has a vector keeps it.
 
-        `fitted`: the arrays that made them, which are those of the whole setting.
+        `fitted`: the arrays that made them, which are those of the whole setting. `information`: what a new table notes
+        of the versions that its vectors are made with; by default those that are installed.
 
         Raises:
             StoreError: another number of dimensions than the setting's, other arrays, or the disk is full or read-only.
@@ -174,7 +178,7 @@ class Store(StoredWords):
         dimensions = vectors.shape[1]
         table = self._setting_table(setting)
         if table is None:
-            schema = vector_schema(dimensions, self._metadata(setting, fitted))
+            schema = vector_schema(dimensions, self._metadata(setting, fitted, information=information))
             with self._written(setting.name):
                 table = self._open_or_create(setting.name, schema)
         stored = fitted_with(table)
@@ -200,7 +204,7 @@ class Store(StoredWords):
         `fitted`: the arrays by name that made them; `made_of`: the images that these are of (see `is_made_of`).
         """
         first = next(parts)
-        schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted, made_of))
+        schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted, made_of=made_of))
         batches = (vector_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
         table = self._setting_table(setting)
         name, mode = (setting.name, "create") if table is None else (table.name, "overwrite")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..collection.words import EMPTY
 from . import limits
 from .command import EXIT_SOME_IMAGES_FAILED, Command, list_failures
 from .terminal import print_table

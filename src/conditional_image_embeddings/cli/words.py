@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..collection.words import EMPTY
 from . import limits
 from .command import Command
 from .terminal import print_table

@@ -12,6 +12,7 @@ from .datasets import datasets
 from .demo import demo
 from .embed import embed
 from .evaluate import evaluate
+from .index import index
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, words, refine, evaluate, sweep, reproduce, datasets, models):
+for command in (demo, embed, words, index, refine, evaluate, sweep, reproduce, datasets, models):
     main.add_command(command)

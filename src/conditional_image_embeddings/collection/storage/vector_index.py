@@ -27,10 +27,10 @@ MIN_ROWS = 10_000  # with fewer, comparing all of them takes no longer than aski
 PARTITION_ROWS = 2048  # on average, in each partition of an index
 MIN_UPDATE = 1_000  # fewer rows than this beside an index cost a search next to nothing
 MAX_PARTS = 8  # each update adds a part that is searched by itself; with more, the index is built anew
-MIN_RABITQ_DIMENSIONS = 256  # with fewer, one bit per dimension says too little: a byte then
+BITS = 4  # per dimension, of RaBitQ codes; dimensions that are no multiple of eight are kept as bytes
 PROBED_ROWS = 32  # partitions searched hold so many rows per candidate, but
 MIN_PROBES = 12  # are never fewer than so many
-REFINED = 5  # times as many candidates as asked for are compared by their stored vectors
+REFINED = 3  # times as many candidates as asked for are compared by their stored vectors
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class VectorIndexes(QuantileTable):
             if action == "updated":
                 table.optimize(cleanup_older_than=GRACE)
                 return
-            kind = IvfRq if _dimensions(table) >= MIN_RABITQ_DIMENSIONS and not _dimensions(table) % 8 else IvfSq
-            config = kind(distance_type="cosine", num_partitions=max(1, rows // PARTITION_ROWS))
+            shared = {"distance_type": "cosine", "num_partitions": max(1, rows // PARTITION_ROWS)}
+            config = IvfSq(**shared) if _dimensions(table) % 8 else IvfRq(num_bits=BITS, **shared)
             table.create_index("vector", config=config, name=f"vector_{rows}")
             for index in former:
                 if index.name != f"vector_{rows}":

@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from .command import CONTEXT, Commands
+from .compare import compare
 from .datasets import datasets
 from .demo import demo
 from .embed import embed
@@ -16,6 +17,7 @@ from .index import index
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
+from .search import search
 from .sweep import sweep
 from .words import words
 
@@ -31,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, words, index, refine, evaluate, sweep, reproduce, datasets, models):
+for command in (demo, embed, search, compare, words, index, refine, evaluate, sweep, reproduce, datasets, models):
     main.add_command(command)

@@ -60,7 +60,8 @@ def nearest(
         if len(image_ids) <= asked:
             break
         asked *= 4
-    return _compare_all(store, setting, direction, k, wanted)
+    every, cosines = store.similarities(setting, direction)
+    return _best(*_kept(every.to_pylist(), np.nan_to_num(cosines), wanted), k)
 
 
 def build_indexes(
@@ -111,19 +112,6 @@ def summary(report: IndexReport) -> str:
         "built": f"built in {report.seconds:.1f} s ({size})",
     }
     return f"{report.setting.name}: {report.rows:,} vectors: {said[report.action]}"
-
-
-def _compare_all(
-    store: Store, setting: Setting, direction: NDArray[np.float32], k: int, wanted: set[str] | None
-) -> Neighbours:
-    image_ids: list[str] = []
-    cosines = np.empty(0, np.float32)
-    for part_ids, vectors in store.scan(setting):
-        more, similar = _kept(*_scored(part_ids, vectors, direction), wanted)
-        image_ids, cosines = image_ids + more, np.concatenate([cosines, similar])
-        if len(image_ids) > 2 * (k + MAX_CANDIDATES):
-            image_ids, cosines = _best(image_ids, cosines, k)
-    return _best(image_ids, cosines, k)
 
 
 def _scored(image_ids: list[str], vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> Neighbours:

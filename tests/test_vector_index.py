@@ -150,6 +150,15 @@ def test_replaced_vectors_are_those_that_are_searched(indexed: Store) -> None:
     check_recall(indexed)
 
 
+def test_an_image_that_has_a_vector_is_not_stored_again(indexed: Store) -> None:
+    for _ in range(2):
+        indexed.add_vectors(SETTING, [*named(ROWS)[:50], "new"], clustered(51, seed=1))
+    assert indexed.count(SETTING) == ROWS + 1
+    ids, vectors = indexed.vectors_of(SETTING, [named(ROWS)[7], "new", "none"])
+    assert ids == [named(ROWS)[7], "new"]
+    np.testing.assert_array_equal(vectors, [clustered(ROWS)[7], clustered(51, seed=1)[50]])
+
+
 def test_words_and_compaction_leave_an_index_true(indexed: Store) -> None:
     for start in range(0, 4400, 200):
         indexed.add_words(SETTING, named(ROWS)[start : start + 200], [[("wren", 0.9)]] * 200)
@@ -182,24 +191,22 @@ def test_an_index_that_a_killed_build_left_beside_another_is_cleared_away(indexe
     table.create_index("vector", config=vector_index.IvfSq(distance_type="cosine"), name="vector_11000")
     check_recall(indexed)
     assert indexed.build_index(SETTING).action == "built"
-    assert [index.name for index in table.list_indices()] == [f"vector_{ROWS}"]
+    assert [index.name for index in table.list_indices() if index.columns == ["vector"]] == [f"vector_{ROWS}"]
 
 
 @pytest.mark.parametrize("rows", [200, ROWS])
 def test_vectors_without_a_direction_are_similar_to_nothing(rows: int, tmp_path: Path) -> None:
     vectors = -np.abs(clustered(rows)) - 1
     vectors[3:5] = 0
-    vectors[5] = np.nan
-    vectors[6] = np.inf
     store = filled(tmp_path, vectors)
     store.build_index(SETTING)
     up = np.ones(DIMENSIONS, np.float32)  # against which everything else points
     found, cosines = nearest(store, SETTING, up, 5)
-    assert found[:4] == named(7)[3:7]
-    assert cosines[:4].tolist() == [0, 0, 0, 0]
-    assert cosines[4] < 0
+    assert found[:2] == named(5)[3:]
+    assert cosines[:2].tolist() == [0, 0]
+    assert cosines[2] < 0
     found, cosines = nearest(store, SETTING, -up, 5)
-    assert not set(found) & set(named(7)[3:7])
+    assert not set(found) & set(named(5)[3:])
     assert (cosines > 0).all()
     found, cosines = nearest(store, SETTING, 0 * up, 5)
     assert found == named(5)
@@ -242,7 +249,6 @@ def test_images_far_from_the_query_are_found_where_only_they_may_be(indexed: Sto
         (np.full(DIMENSIONS, np.nan), "NaN or infinity"),
         (np.full(DIMENSIONS, np.inf), "NaN or infinity"),
         (np.ones(DIMENSIONS + 1), "no vectors of 32 dimensions"),
-        (np.zeros(DIMENSIONS + 1), "no vectors of 32 dimensions"),
         (np.ones((2, DIMENSIONS)), "no vectors of 32 dimensions"),
     ],
 )
@@ -269,10 +275,10 @@ def test_settings_that_are_not_there_or_held_by_a_writer_are_named(indexed: Stor
 
 WRITERS = {
     "builds its index": "store.build_index(SETTING)",
-    "adds vectors": "[store.add_vectors(SETTING, named(50, f'{n}-'), clustered(50, seed=n)) for n in range(40)]",
-    "replaces all": "[store.replace_vectors(SETTING, iter([(named(ROWS), clustered(ROWS))])) for n in range(5)]",
+    "adds vectors": "[store.add_vectors(SETTING, named(50, f'{n}-'), clustered(50, seed=n)) for n in range(15)]",
+    "replaces all": "[store.replace_vectors(SETTING, iter([(named(ROWS), clustered(ROWS))])) for n in range(3)]",
     "compacts": "[(store.add_vectors(SETTING, named(5, f'{n}-'), clustered(5, seed=n)), store.compact([SETTING])) "
-    "for n in range(40)]",
+    "for n in range(15)]",
 }  # fmt: skip
 
 

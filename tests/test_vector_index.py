@@ -317,7 +317,7 @@ def test_the_command_says_what_it_did_to_each_setting(indexed: Store, run: Calla
     indexed.add_vectors(small, named(3), clustered(3))
     indexed.add_vectors(SETTING, named(2000, "new"), clustered(2000, seed=2))
     lines = run(indexed.uri).splitlines()
-    assert lines[0].startswith(f"{small.name}: 3 vectors: none is needed, below 10,000 all are compared as fast")
+    assert lines[0].startswith(f"{small.name}: 3 vectors: none is needed, fewer than 10,000 are all compared")
     assert lines[1].startswith(f"{SETTING.name}: 14,000 vectors: updated")
     assert run(indexed.uri, "-c", "SIZE") == f"{lines[0]}\n"
     rows = json.loads(run(indexed.uri, "--setting", "*species*", "--json"))

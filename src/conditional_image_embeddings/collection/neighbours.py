@@ -106,7 +106,7 @@ def summary(report: IndexReport) -> str:
     """One line for people."""
     size = f"{report.kind}, {(report.size_bytes or 0) / 1e6:,.1f} MB"
     said = {
-        "exact": f"none is needed, below {MIN_ROWS:,} all are compared as fast",
+        "exact": f"none is needed, fewer than {MIN_ROWS:,} are all compared",
         "current": f"up to date ({size})",
         "updated": f"updated in {report.seconds:.1f} s ({size})",
         "built": f"built in {report.seconds:.1f} s ({size})",

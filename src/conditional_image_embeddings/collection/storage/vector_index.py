@@ -23,7 +23,7 @@ from ...methods.settings import Setting
 from .database import GRACE
 from .quantile_table import QuantileTable
 
-MIN_ROWS = 10_000  # with fewer, comparing all of them takes no longer than asking an index
+MIN_ROWS = 10_000  # with fewer, comparing all takes at most some 20 ms of processor time more, and misses nothing
 PARTITION_ROWS = 4096  # on average, in each partition of an index
 MIN_UPDATE = 1_000  # fewer rows than this beside an index cost a search next to nothing
 MAX_PARTS = 8  # each update adds a part that is searched by itself; with more, the index is built anew

@@ -119,7 +119,7 @@ def _scored(image_ids: list[str], vectors: NDArray[np.float32], direction: NDArr
         raise OptionError(f"a query of shape {direction.shape} fits no vectors of {vectors.shape[1]} dimensions")
     # Row by row: a matrix product rounds a row differently in another block, and equal vectors would not tie.
     with np.errstate(invalid="ignore"):
-        cosines = np.einsum("nd,d->n", unit(vectors), direction)
+        cosines = np.einsum("ij,j->i", unit(vectors), direction)
     return image_ids, np.where(np.isfinite(cosines), cosines, 0).astype(np.float32)
 
 

@@ -189,6 +189,11 @@ def load_for(
         SettingError: what the setting says is not here any more (another model lies there, say), or is not enough.
         ModelError: the model cannot be found or loaded.
     """
+    if "imported" in setting.extra:
+        raise SettingError(
+            f"{setting.name} was imported from {setting.extra['imported']!r}: another tool made its vectors, and this "
+            "package cannot make more of them; search by images of the collection"
+        )
     entry = METHODS.get(setting.method)
     if entry is None:
         raise SettingError(f"{setting.name}: there is no method {setting.method!r} here; known: {', '.join(METHODS)}")

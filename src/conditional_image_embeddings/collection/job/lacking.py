@@ -143,9 +143,16 @@ class Lacking:
         return digest(place_key(image_id, place)) in self._places[first:last]
 
     def _forget_images_without_row(self) -> None:
-        """A job stores an image's row before its vectors: a vector without one tells of a table that was removed."""
+        """A job stores an image's row before its vectors: a vector without one tells of a table that was removed.
+
+        Unless it was imported: of another tool's vectors there may be no more than their ids.
+        """
         owner = (self._source.dataset, self._where)
-        stored = [each for each in self._store.settings() if (each.dataset, each.source) == owner]
+        stored = [
+            each
+            for each in self._store.settings()
+            if (each.dataset, each.source) == owner and "imported" not in each.extra
+        ]
         more = any(self._store.count(setting) > len(self._known) for setting in stored)
         if not more and all(np.isin(there, self._known).all() for there in self._there):
             return

@@ -55,7 +55,7 @@ class PendingRows:
         self._records.append(record)
         self._vectors.append(np.array(embedded.vectors, np.float32))  # a copy: a view would keep its whole batch
         self._words.append(embedded.words)
-        self._bytes += embedded.vectors.nbytes + len(record.thumbnail)
+        self._bytes += embedded.vectors.nbytes + len(record.thumbnail or b"")
         waited = time.monotonic() - self._since
         if len(self._records) >= COMMIT_ROWS or self._bytes >= COMMIT_BYTES or waited >= COMMIT_SECONDS:
             self.commit()

@@ -44,6 +44,15 @@ class ImageTables(Database):
         """Where the images' files were last seen, by image id; None for an image that is not a file of its own."""
         return self._of_images(dataset, source, list(image_ids), "path")
 
+    def stored_images(self, dataset: str, source: str | None) -> list[str]:
+        """The images of a source that have a row."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return []
+        with self._explained("read", "images"):
+            batches = scan(table, ["image_id"], where=owned_by(dataset, source))
+            return [image_id for batch in batches for image_id in batch.column(0).to_pylist()]
+
     def image_ids_where(self, dataset: str, source: str | None, where: str) -> list[str]:
         """The images of a source that fit a filter over the columns of `images`, such as "width > 500".
 
@@ -81,6 +90,33 @@ class ImageTables(Database):
     def content_hashes(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> dict[str, str]:
         """Image id to SHA-256 of the encoded bytes that were embedded."""
         return self._of_images(dataset, source, image_ids, "content_hash")
+
+    def image_rows(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Image id to its row of `images`: width, height, content_hash, path, size, modified, thumbnail."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return {}
+        columns = [name for name in IMAGES.names if name not in {"dataset", "source"}]
+        with self._explained("read", "images"):
+            return {
+                row.pop("image_id"): row
+                for where in filters(owned_by(dataset, source), image_ids)
+                for batch in scan(table, columns, where=where)
+                for row in batch.to_pylist()
+            }
+
+    def image_sizes(self, dataset: str, source: str | None) -> dict[str, tuple[int, int]]:
+        """Image id to width and height in pixels, upright, of all images of a source."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return {}
+        with self._explained("read", "images"):
+            return {
+                row["image_id"]: (row["width"], row["height"])
+                for batch in scan(table, ["image_id", "width", "height"], where=owned_by(dataset, source))
+                for row in batch.to_pylist()
+                if row["width"] is not None and row["height"] is not None
+            }
 
     def source_root(self, setting: "Setting") -> str | None:
         """The directory that image ids are relative to (or the table file of the images), as the last job saw it."""

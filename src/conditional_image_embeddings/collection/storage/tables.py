@@ -62,14 +62,17 @@ class FileStat:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """What the table `images` keeps of an image: upright size in pixels, SHA-256 of the encoded bytes, thumbnail."""
+    """What the table `images` keeps of an image: upright size in pixels, SHA-256 of the encoded bytes, thumbnail.
+
+    A job knows all of it; of images that were imported some may not be known.
+    """
 
     image_id: str
-    width: int
-    height: int
-    content_hash: str
+    width: int | None
+    height: int | None
+    content_hash: str | None
     place: FileStat
-    thumbnail: bytes
+    thumbnail: bytes | None
 
 
 def vector_schema(dimensions: int, metadata: Mapping[bytes, bytes]) -> pa.Schema:

@@ -373,6 +373,24 @@ def test_ids_are_looked_up_in_the_images_and_a_job_leaves_what_was_imported(tmp_
     assert store.read(imported)[0] == ["00001.png", "00002.png"]
 
 
+def test_what_was_imported_is_searched_and_scored(tmp_path: Path, folder: Path) -> None:
+    place = tmp_path / "embeddings"
+    vectors = {f"{number:05}": [1.0, number / 100] if number < 6 else [number / 100, 1.0] for number in range(12)}
+    name = "images-m-describe-color-num_layer=-1-num_token=-1-embedsrc=input_last"
+    papers(place, name, vectors, source="input_last")
+    import_vectors(Store(tmp_path / "db"), place, "reference", images=folder, dataset="images")
+    with conditional_image_embeddings.open(tmp_path / "db") as collection:
+        hits = collection.search(image_id="00000.png", conditions="color", k=1)
+        assert [hit.image_id for hit in hits] == ["00001.png"]
+        with pytest.raises(SettingError, match="was imported from 'reference'"):
+            collection.search(text="red", conditions="color")
+    labels = "".join(f"{stem}.png,{'red' if stem < '00006' else 'blue'}\n" for stem in vectors)
+    (tmp_path / "labels.csv").write_text(f"image_id,color\n{labels}")
+    scored = cie("evaluate", tmp_path / "db", "--labels", tmp_path / "labels.csv", "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert [row["precision_at_1"] for row in json.loads(scored.stdout)] == [1.0]
+
+
 def known_rows(store: Store, setting: Setting) -> list[dict[str, Any]]:
     return list(store.image_rows(setting.dataset, setting.source, store.image_ids(setting)).values())
 

@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from .command import CONTEXT, Commands
+from .compare import compare
 from .datasets import datasets
 from .demo import demo
 from .embed import embed
@@ -17,6 +18,7 @@ from .import_vectors import import_vectors
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
+from .search import search
 from .sweep import sweep
 from .words import words
 
@@ -32,5 +34,7 @@ def main() -> None:
     """
 
 
-for command in (demo, embed, words, refine, export, import_vectors, evaluate, sweep, reproduce, datasets, models):
+for command in (
+    demo, embed, search, compare, words, refine, export, import_vectors, evaluate, sweep, reproduce, datasets, models,
+):  # fmt: skip
     main.add_command(command)

@@ -1,43 +1,54 @@
 """A collection: what `cie embed` wrote, opened to be read."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any, Self
 
-from ..errors import StoreError, preview
+from ..errors import OptionError, StoreError, preview
 from ..inputs.conditions import Conditions, checked_condition, checked_conditions
-from ..methods.bound import BoundEmbedder, load_for
-from ..methods.options import Vectors
+from ..methods.bound import BoundEmbedder
 from ..methods.settings import Setting
+from .comparison import Comparison, compare_stored
 from .exchange import exporting
 from .exchange.exporting import Exported
-from .refinement import Refinement
+from .query import Query
+from .query_embedders import QueryEmbedders, load_stored
+from .search import MOST_HITS, Choice, Hits, search, weights_of
+from .spaces import choose
 from .storage.store import Store
 
 
-def open(path: str | Path) -> "Collection":  # noqa: A001 - cie.open
+def open(path: str | Path, **loading: Any) -> "Collection":  # noqa: A001 - cie.open
     """Open a database of embeddings to be read.
 
     Args:
         path: The directory that `cie embed -e` wrote, or any URI that LanceDB takes.
+        loading: How models are loaded when a query needs one, as for `methods.load_for`: `device`, `model_path`,
+            `local_files_only`, ...
 
     Raises:
         StoreError: there is none, or it cannot be opened.
     """
-    return Collection(path)
+    return Collection(path, **loading)
 
 
 class Collection:
-    """What is in a database of embeddings; nothing is ever written to it.
+    """What is in a database of embeddings. Images, vectors and words are never changed.
+
+    What is derived of them, the percentiles of similarities, is stored beside them where the database can be written.
+    It may be used from several threads.
 
     Args:
         path: As for `open`.
+        loading: As for `open`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, **loading: Any) -> None:
         self._store: Store | None = Store(path, create=False)
         self._path = self._store.uri
+        self._embedders = QueryEmbedders(self._store, loading)
 
     @property
     def store(self) -> Store:
@@ -74,16 +85,96 @@ class Collection:
             StoreError: there is no such setting, or there are several; the message lists them.
             SettingError: the model is not here any more, or the vectors cannot be made again.
         """
-        found = self._one(condition, setting)
-        fitted = self.store.fitted(found)
-        if "refined" not in found.extra:
-            return load_for(found, fitted=fitted, **options)
-        if "mean" not in fitted:
-            raise StoreError(f"{found.name} was refined by an earlier version: run `cie refine` once more")
-        original = found.without("refined")
-        bound = load_for(original, fitted=fitted, **options)
-        then: Callable[[Vectors], Vectors] = Refinement.from_arrays(fitted).apply
-        return BoundEmbedder(bound.embedder, found, then=then)
+        return load_stored(self.store, self._one(condition, setting), **options)
+
+    def search(
+        self,
+        *,
+        image: Any = None,
+        image_id: Any = None,
+        text: Any = None,
+        conditions: Conditions | Mapping[str | None, float] = None,
+        k: int | None = None,
+        where: str | None = None,
+        word: str | None = None,
+        min_score: float | None = None,
+        cut: str | None = None,
+        exact: bool = False,
+        setting: str = "*",
+    ) -> Hits:
+        """The images that are nearest to a query under conditions.
+
+            collection.search(text="red", conditions={"car color": 1.0, "car model": -0.5}, k=20)
+            collection.search(image="query.jpg", conditions="car color", where="width > 500", cut="auto")
+
+        Several images, ids and texts are a query together: the mean of their unit vectors. Each may have a weight:
+        `text={"red": 2, "blue": -1}`, `image=[("a.jpg", 2), "b.jpg"]`. Images of the collection need no model; for
+        others, and for texts, the one that made the setting is loaded, and kept until `close`.
+
+        Args:
+            image: An image as `Embedder.encode` takes it, or several. A file that was embedded as it is now is taken as
+                the image of the collection.
+            image_id: The id of an image of the collection, or several; they are no hits.
+            text: A text, or several.
+            conditions: A condition, several, or a mapping to weights: the score is the weighted sum of the cosines
+                under each. Negative weights push away; one at least is positive. None is "no condition".
+            k: How many hits at most; 20, or with `cut` 100,000.
+            where: A filter over the columns of `images` (image_id, width, height, content_hash, path, size, modified),
+                in SQL.
+            word: Only images that have this word among those stored with them, under one of the conditions.
+            min_score: Only images with this score or more.
+            cut: "auto" ends the list where images no longer match, see `cutoff`; None does not.
+            exact: Score every image. Otherwise, from 10,000 images on, candidates come from an index (`cie index`) of
+                each condition with a positive weight, and only they are scored.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            OptionError: nothing to search for, weights, k or a filter that cannot be taken.
+            StoreError: a condition or image that is not in the collection; the message says how to embed it.
+            ImageError: an image that cannot be read.
+            ModelError: the model cannot be loaded, or reads no text.
+        """
+        if cut not in {None, "auto"}:
+            raise OptionError(f"cut is {cut!r}; it is 'auto' or None")
+        weights = weights_of(conditions)
+        query = Query.of(image=image, image_id=image_id, text=text)
+        choice = Choice(
+            k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None, exact=exact
+        )
+        settings = choose(self.store, weights, setting)
+        first = next(iter(settings.values()))
+        among = None
+        if where is not None:
+            among = set(self.store.image_ids_where(first.dataset, first.source, where))
+        if word is not None:
+            having = set().union(*(self.store.image_ids_with_word(each, word) for each in settings.values()))
+            among = having if among is None else among & having
+        query = query.known_to(self.store, first)
+        vectors = query.vectors(self.store, list(settings.values()), self._embedders)
+        choice = replace(choice, among=among, without={image_id for image_id, _ in query.image_ids})
+        return search(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
+
+    def compare(self, a: Any, b: Any, conditions: Conditions = None, *, setting: str = "*") -> list[Comparison]:
+        """In which aspects two images agree.
+
+            for each in collection.compare("a.jpg", "b.jpg"):
+                print(each.condition, each.similarity, each.percentile, each.words)
+
+        Args:
+            a: The id of an image of the collection, or an image as `Embedder.encode` takes it: for that, the model that
+                made the collection is loaded.
+            b: Another.
+            conditions: What counts, one or several; None: all that there are.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            StoreError: a condition that is not in the collection.
+            ImageError: an image that is neither in the collection nor can be read.
+        """
+        wanted = self.conditions if conditions is None else list(checked_conditions(conditions))
+        if conditions is None and setting != "*":
+            wanted = list(dict.fromkeys(each.condition for each in self.store.settings(setting)))
+        return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
 
     def export(
         self,
@@ -118,8 +209,9 @@ class Collection:
         )
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, and of the models that queries loaded."""
         self._store = None
+        self._embedders.close()
 
     def __enter__(self) -> Self:
         return self

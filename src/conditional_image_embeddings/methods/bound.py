@@ -1,7 +1,7 @@
 """An embedder under one stored setting: what it encodes lies in the very space of the setting's table."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,11 +84,19 @@ class BoundEmbedder:
         Raises:
             ModelError: the method or model reads no text, or the vectors are of generated tokens.
         """
-        if self.request.embedding_source != "input_last":
-            raise ModelError(f"texts have no {self.request.embedding_source}: {self.setting.name} is of images alone")
+        self.check_reads_text()
         form = Form.of(self.condition, truncate_dim, normalize_embeddings)
         vectors = self.embedder.text_vectors(texts, self.request, batch_size=batch_size)
         return self._finished(vectors, form, isinstance(texts, str), convert_to_tensor)
+
+    def check_reads_text(self) -> None:
+        """Whether texts can lie among the setting's vectors.
+
+        Raises:
+            ModelError: the vectors are of generated tokens.
+        """
+        if self.request.embedding_source != "input_last":
+            raise ModelError(f"texts have no {self.request.embedding_source}: {self.setting.name} is of images alone")
 
     def words(self, images: Images, *, k: int = 5) -> list[Any]:
         """What the model would say under the setting's condition: see `Embedder.words`."""
@@ -111,6 +119,36 @@ class BoundEmbedder:
             vectors = self.then(vectors[:, 0, 0, 0, 0])[:, None, None, None, None]
         found: Vectors | torch.Tensor = converted(form.apply(vectors), one, to_numpy=True, to_tensor=to_tensor)
         return found
+
+
+def encode_under(
+    bound: Sequence[BoundEmbedder], *, images: "Images | None" = None, texts: Sequence[str] = ()
+) -> list[Vectors]:
+    """Embed images, or texts, under several settings: in one pass per image where these share an embedder.
+
+    Args:
+        bound: What embeds; those of one embedder differ in their condition only.
+        images: As `Embedder.encode`'s, several.
+        texts: Where there are no images.
+
+    Returns:
+        For each setting float32 (n, d).
+
+    Raises:
+        ImageError: an image cannot be read, or the model fails on it.
+        ModelError: the method or model reads no text.
+    """
+    first = bound[0]
+    if any(each.embedder is not first.embedder for each in bound):
+        return [encode_under([each], images=images, texts=texts)[0] for each in bound]
+    request = replace(first.request, conditions=tuple(each.condition for each in bound))
+    if images is not None:
+        vectors = first.embedder.image_vectors(images, request)
+    else:
+        first.check_reads_text()
+        vectors = first.embedder.text_vectors(texts, request)
+    found = [vectors[:, index, 0, 0, 0] for index in range(len(bound))]
+    return [part if each.then is None else each.then(part) for each, part in zip(bound, found, strict=True)]
 
 
 def load_for(
@@ -182,6 +220,15 @@ def load_for(
 
 def _bound(embedder: Embedder, setting: Setting, fitted: Mapping[str, NDArray[Any]] | None) -> BoundEmbedder:
     embedder.restore(fitted or {}, setting)
+    return bind(embedder, setting)
+
+
+def bind(embedder: Embedder, setting: Setting) -> BoundEmbedder:
+    """The embedder under a setting that it makes.
+
+    Raises:
+        SettingError: what it would make is another setting.
+    """
     bound = BoundEmbedder(embedder, setting)
     (made,) = embedder.settings(bound.request, dataset=setting.dataset, source=setting.source)
     if setting not in made.formats:

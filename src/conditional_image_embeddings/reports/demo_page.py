@@ -1,6 +1,5 @@
 """The demo's page: scores of every method, and what some query images find under each condition."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..datasets import Aspect, Benchmark
 from ..vectors import similarity
-from .pages import Cell, Line, write_page
+from .pages import Cell, Line, data_url, write_page
 
 if TYPE_CHECKING:
     from ..collection.storage.store import Store
@@ -119,7 +118,7 @@ def _queries(store: "Store", benchmark: Benchmark, settings: Sequence["Setting"]
     nearest = [_nearest(*store.read(setting), query_ids) for setting in settings]
     words = [store.words(setting) for setting in settings]
     shown = sorted({*query_ids, *(image_id for found in nearest for ids in found.values() for image_id in ids)})
-    thumbnails = {image_id: _data_url(data) for image_id, data in store.thumbnails(benchmark.dataset, shown).items()}
+    thumbnails = {image_id: data_url(data) for image_id, data in store.thumbnails(benchmark.dataset, shown).items()}
     aspect_of = {aspect.condition: aspect for aspect in benchmark.aspects}
 
     def picture(query_id: str, image_id: str, condition: str | None) -> Picture:
@@ -173,8 +172,3 @@ def _nearest(image_ids: Sequence[str], vectors: NDArray[np.float32], query_ids: 
 def _describe(benchmark: Benchmark, image_id: str) -> str:
     """What an image shows, in its labels' words: read aloud where it cannot be seen."""
     return ", ".join(f"{aspect.name} {labels[image_id]}" for aspect, labels in benchmark.labels.items())
-
-
-def _data_url(data: bytes) -> str:
-    kind = "png" if data.startswith(b"\x89PNG") else "webp" if data[8:12] == b"WEBP" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,5 +1,6 @@
 """Pages to look at: each is one HTML file that needs nothing else: no script, no request, the pictures inside."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,3 +38,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     whole = path.with_suffix(".part")
     whole.write_text(templates.get_template(template).render(**values), encoding="utf-8")
     whole.replace(path)
+
+
+def data_url(data: bytes) -> str:
+    """An encoded picture as an address that holds it."""
+    kind = "png" if data.startswith(b"\x89PNG") else "webp" if data[8:12] == b"WEBP" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 from ...errors import OptionError, StoreError
 from .database import Database, one_line
 from .digests import digests
-from .tables import FAILURES, IMAGES, MOVED, FileStat, ImageRecord, filters, one_expression, owned, owned_by, scan
+from .tables import (
+    FAILURES,
+    IMAGES,
+    MOVED,
+    FileStat,
+    ImageRecord,
+    filters,
+    one_expression,
+    owned,
+    owned_by,
+    quoted,
+    scan,
+)
 
 if TYPE_CHECKING:
     from ...methods.settings import Setting
@@ -55,6 +67,16 @@ class ImageTables(Database):
             reason = one_line(error)
             raise OptionError(f"{text[:100]!r} is no filter over the columns {columns}: {reason[:300]}") from error
         return [image_id for batch in batches for image_id in batch.column(0).to_pylist()]
+
+    def image_at(self, dataset: str, source: str | None, path: str, content_hash: str) -> str | None:
+        """The image of a source whose file is this one, if it was embedded with these very contents."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return None
+        where = f"{owned_by(dataset, source)} AND path = {quoted(path)} AND content_hash = {quoted(content_hash)}"
+        with self._explained("read", "images"):
+            rows = table.search().where(where).select(["image_id"]).limit(1).to_list()
+        return rows[0]["image_id"] if rows else None
 
     def content_hashes(self, dataset: str, source: str | None, image_ids: Sequence[str]) -> dict[str, str]:
         """Image id to SHA-256 of the encoded bytes that were embedded."""

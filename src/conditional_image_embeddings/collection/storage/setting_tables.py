@@ -111,13 +111,13 @@ class SettingTables(ImageTables):
 
     def _setting_table(self, setting: Setting) -> Any:
         """The setting's table, whatever it was named when it was made; None where there is none."""
-        table = self._open(setting.name)
+        table = self._open(setting.name, COLUMNS)
         if table is None:
             older = (name for name in self._names() if self._holds(name, setting))
-            table = next(map(self._open, older), None)
-        elif self._setting_of(setting.name) != setting:
+            return next((self._open(name, COLUMNS) for name in older), None)
+        if self._setting_of(setting.name) != setting:
             raise self._damaged(setting.name, "it holds another setting than its name says")
-        return table if table is None else self._open(table.name, COLUMNS)
+        return table
 
     def _holds(self, name: str, setting: Setting) -> bool:
         """Whether the table is the setting's. A damaged one is not, unless its name says so."""

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ...methods.settings import Setting
+from ...vectors import cosines
 from .digests import digests
-from .quantile_table import QuantileTable
 from .setting_tables import COLUMNS, METADATA_KEY, Fitted, fitted_digest, fitted_with
 from .tables import (
     IMAGES,
@@ -29,11 +30,12 @@ from .tables import (
     vector_schema,
     words_column,
 )
+from .vector_index import VectorIndexes
 
 __all__ = ["METADATA_KEY", "FileStat", "ImageRecord", "Store"]
 
 
-class Store(QuantileTable):
+class Store(VectorIndexes):
     """A database of embeddings: a LanceDB directory, or any URI that LanceDB takes (`s3://...`).
 
     Args:
@@ -105,7 +107,7 @@ class Store(QuantileTable):
     ) -> dict[str, list[tuple[str, float]] | None]:
         """Image id to the words that explain its vector, most probable first; None where none were stored.
 
-        `image_ids`: of those of these that have a vector; by default of all.
+        `image_ids`: of these images only.
 
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
@@ -118,6 +120,37 @@ class Store(QuantileTable):
                 for batch in scan(table, ["image_id", "words"], where=where)
                 for row in batch.to_pylist()
             }
+
+    def image_ids_with_word(self, setting: Setting, word: str) -> set[str]:
+        """The images that have a word among those that explain their vector, whatever its case."""
+        table = self._table_to_read(setting)
+        found: set[str] = set()
+        with self._explained("read", table.name):
+            for batch in scan(table, ["image_id", "words"]):
+                words = batch.column("words")
+                said = pc.utf8_lower(pc.list_flatten(words).field("word"))
+                rows = pc.list_parent_indices(words).filter(pc.equal(said, word.lower()))
+                found.update(batch.column("image_id").take(rows).to_pylist())
+        return found
+
+    def similarities(self, setting: Setting, vector: NDArray[np.float32]) -> tuple[pa.StringArray, NDArray[np.float32]]:
+        """Image ids, and the cosine of each image's vector and this one: of all images, exactly.
+
+        Memory grows with the images by their ids and 4 bytes; a zero vector is similar to nothing (0).
+
+        Raises:
+            StoreError: there is no such setting here, or its table is damaged.
+        """
+        table = self._table_to_read(setting)
+        dimensions = _dimensions(table)
+        ids: list[Any] = [pa.array([], pa.string())]
+        parts = [np.empty(0, np.float32)]
+        with self._explained("read", table.name):
+            for batch in scan(table, ["image_id", "vector"]):
+                vectors = batch.column("vector").flatten().to_numpy().reshape(-1, dimensions)
+                parts.append(cosines(vectors, vector))
+                ids.append(batch.column("image_id").cast(pa.string()))
+        return pa.concat_arrays(ids), np.concatenate(parts)
 
     # What a job needs to write.
 

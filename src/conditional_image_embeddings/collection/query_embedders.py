@@ -1,0 +1,77 @@
+"""The models that stored vectors were made with, loaded when a query needs one, and kept for the next."""
+
+from collections.abc import Callable, Mapping, Sequence
+from threading import RLock
+from typing import Any
+
+from ..errors import StoreError
+from ..methods.bound import BoundEmbedder, bind, load_for
+from ..methods.options import Vectors
+from ..methods.registry import describe
+from ..methods.settings import Setting
+from .refinement import Refinement
+from .storage.store import Store
+
+
+class QueryEmbedders:
+    """Embedders by setting. Settings that differ in their condition only share one model, unless it is fitted to it.
+
+    Args:
+        store: The database.
+        loading: Keywords of `methods.load_for`.
+    """
+
+    def __init__(self, store: Store, loading: Mapping[str, Any]) -> None:
+        self._store, self._loading = store, dict(loading)
+        self._bound: dict[str, BoundEmbedder] = {}
+        self._lock = RLock()
+
+    def of(self, settings: Sequence[Setting]) -> list[BoundEmbedder]:
+        """What embeds into the spaces of these settings, which are of one model and method.
+
+        Raises:
+            SettingError: the model is not here any more, or the vectors cannot be made again.
+            ModelError: the model cannot be found or loaded.
+        """
+        with self._lock:
+            for setting in settings:
+                if setting.name not in self._bound:
+                    self._bound[setting.name] = self._made(setting, settings)
+            return [self._bound[setting.name] for setting in settings]
+
+    def _made(self, setting: Setting, others: Sequence[Setting]) -> BoundEmbedder:
+        loaded = next((self._bound[other.name] for other in others if other.name in self._bound), None)
+        if loaded is None or describe(setting.method).is_derived:
+            return load_stored(self._store, setting, **self._loading)
+        original, then = _refinement(self._store, setting)
+        bind(loaded.embedder, original)
+        return BoundEmbedder(loaded.embedder, setting, then=then)
+
+    def close(self) -> None:
+        """Let go of the models."""
+        with self._lock:
+            for bound in self._bound.values():
+                bound.close()
+            self._bound.clear()
+
+
+def load_stored(store: Store, setting: Setting, **options: Any) -> BoundEmbedder:
+    """The embedder that made a stored setting's vectors, refined ones too.
+
+    Raises:
+        StoreError: it was refined by a version that did not keep how.
+        SettingError: the model is not here any more, or the vectors cannot be made again.
+    """
+    original, then = _refinement(store, setting)
+    bound = load_for(original, fitted=store.fitted(setting), **options)
+    return bound if then is None else BoundEmbedder(bound.embedder, setting, then=then)
+
+
+def _refinement(store: Store, setting: Setting) -> tuple[Setting, Callable[[Vectors], Vectors] | None]:
+    """The setting as it was embedded, and what became of its vectors after that."""
+    if "refined" not in setting.extra:
+        return setting, None
+    fitted = store.fitted(setting)
+    if "mean" not in fitted:
+        raise StoreError(f"{setting.name} was refined by an earlier version: run `cie refine` once more")
+    return setting.without("refined"), Refinement.from_arrays(fitted).apply

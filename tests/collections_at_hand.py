@@ -1,0 +1,50 @@
+"""Collections as several test files search them: random vectors, and rendered cars under the bundled model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conditional_image_embeddings.collection.storage.store import Store
+from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.methods.settings import Setting
+
+
+def setting(condition: str | None = "color", **own: object) -> Setting:
+    """Of a source and method that no model stands behind."""
+    given = {"dataset": "photos", "source": "/photos", "method": "tiny", "model": "tiny", "condition": condition}
+    return Setting(**{**given, **own})  # type: ignore[arg-type]
+
+
+def names(number: int) -> list[str]:
+    return [f"{index:05d}.png" for index in range(number)]
+
+
+def add(
+    store: Store,
+    of: Setting,
+    image_ids: Sequence[str],
+    vectors: NDArray[np.float32],
+    words: Sequence[Sequence[tuple[str, float]] | None] | None = None,
+) -> None:
+    """Vectors, and a row of `images` for each image, 10 pixels wide for the first, 11 for the second, ..."""
+    records = [
+        ImageRecord(
+            image_id=image_id, width=10 + index, height=10, content_hash=f"{index:064d}",
+            place=FileStat(f"/photos/{image_id}", index, index), thumbnail=b"",
+        )
+        for index, image_id in enumerate(image_ids)
+    ]  # fmt: skip
+    store.add_images(of.dataset, of.source, records)
+    store.add_vectors(of, image_ids, vectors, words=words)
+
+
+def random_store(path: Path, number: int, *conditions: str | None, dimensions: int = 8, seed: int = 0) -> Store:
+    """Random vectors of various lengths, of the same images under each condition, stored in different orders."""
+    store, generator = Store(path), np.random.default_rng(seed)
+    for condition in conditions:
+        order = generator.permutation(number)
+        vectors = generator.normal(size=(number, dimensions)) * generator.uniform(0.1, 10, (number, 1))
+        add(store, setting(condition), [names(number)[i] for i in order], vectors.astype(np.float32))
+    return store

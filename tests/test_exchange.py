@@ -518,3 +518,20 @@ def test_the_commands_say_what_was_done(tmp_path: Path, cars: Store) -> None:
     assert "jsonl writes one file: name it *.jsonl" in error_of(refused, 1)
     for each in FORMATS:
         assert each in cie("export", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"dataset": "d", "method": "dior", "model": "m", "source": 5}, "its setting is damaged"),
+        ({"dataset": "d", "method": "dior", "model": "m", "extra": {"refined": 1}}, "its setting is damaged"),
+        ({"dataset": "d", "method": "dior", "model": "m", "later": 1}, "has later, which"),
+        ({"method": "dior"}, "has None as dataset"),
+        ("text", "no JSON object"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_with_its_line(setting: Any, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"image_id": "a.jpg", "vector": [1.0], "setting": setting}))
+    with pytest.raises(OptionError, match=f"rows.jsonl, line 1: .*{reason}"):
+        import_vectors(Store(tmp_path / "db"), file, "jsonl")

@@ -12,7 +12,7 @@ from miniatures import picture
 
 from conditional_image_embeddings.datasets.labelled import from_folders
 from conditional_image_embeddings.errors import DatasetError, SourceError
-from conditional_image_embeddings.inputs.folders import path_to_text
+from conditional_image_embeddings.inputs.folders import path_to_text, text_to_path
 from conditional_image_embeddings.inputs.sources import find, listing
 
 
@@ -43,6 +43,9 @@ def test_paths_as_text_can_be_stored_and_no_two_are_the_same(one: bytes, other: 
         first, second = one + end, other
         assert (path_to_text(os.fsdecode(first)) == path_to_text(os.fsdecode(second))) == (first == second)
         path_to_text(os.fsdecode(first)).encode()
+        assert os.fsencode(text_to_path(path_to_text(os.fsdecode(b"/a/" + first)))) == os.fsencode(
+            Path(os.fsdecode(b"/a/" + first))
+        )
 
 
 def test_links_sideways_are_followed_to_each_folder_once(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from packaging.version import Version
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.datasets import cars196
 from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.errors import EXTRAS, ExtraError
 from conditional_image_embeddings.evaluation import scores
@@ -139,7 +138,6 @@ WITHOUT = [
     ("eval", fails("demo", "-o", "demo")),
     ("eval", lambda folder: commands.error_of(commands.script("evaluate.py", "--embedding_dir", "db", cwd=folder), 1)),
     ("eval", raises(lambda _: scores(np.eye(4, dtype=np.float32), list("aabb")))),
-    ("eval", raises(lambda folder: cars196._mat(folder / "cars_annos.mat"))),
     ("generative", fails("embed", "a.png", "-c", "mood", "-m", "builtin", "--method", "generative",
                          "--text-encoder", "somebody/encoder")),
     ("minilm", fails("embed", "a.png", "-c", "mood", "-m", "builtin", "--method", "generative",

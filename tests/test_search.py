@@ -175,7 +175,7 @@ def test_a_filter_that_is_none_is_one_line(random_collection: cie.Collection, wh
         ({"image_id": None}, "nothing to search for"),
         ({"image_id": []}, "nothing to search for"),
         ({"image_id": "o'hara.png"}, '"o\'hara.png" has no vector'),
-        ({"image_id": "00000.pn"}, "similar: '00000.png'"),
+        ({"image_id": "0000.png"}, "similar: '00000.png'"),
         ({"image_id": {"00000.png": 0}}, "a weight is a number"),
         ({"image_id": [("00000.png", 1), ("00000.png", -1)]}, "cancel each other"),
         ({"image_id": ["00000.png"] * 1001}, "at most 1000"),

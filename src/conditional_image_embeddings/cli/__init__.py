@@ -7,18 +7,22 @@ failed and are listed, 2 wrong usage, 1 anything else, with one line of error (`
 import click
 
 from .. import __version__
+from .cluster import cluster
 from .command import CONTEXT, Commands
 from .compare import compare
 from .datasets import datasets
 from .demo import demo
+from .duplicates import duplicates
 from .embed import embed
 from .evaluate import evaluate
 from .export import export
 from .import_vectors import import_vectors
+from .index import index
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
 from .search import search
+from .suggest import suggest
 from .sweep import sweep
 from .words import words
 
@@ -34,7 +38,10 @@ def main() -> None:
     """
 
 
-for command in (
-    demo, embed, search, compare, words, refine, export, import_vectors, evaluate, sweep, reproduce, datasets, models,
-):  # fmt: skip
+COMMANDS = (
+    *(demo, suggest, embed, search, cluster, duplicates, compare, words, index, refine, export, import_vectors),
+    *(evaluate, sweep, reproduce, datasets, models),
+)
+
+for command in COMMANDS:
     main.add_command(command)

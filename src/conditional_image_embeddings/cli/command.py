@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ EXIT_INTERRUPTED = 130  # as shells count a SIGINT
 DEBUG = "conditional_image_embeddings.debug"
 # torch's own errors for CUDA, MPS and CPU, by what they say: a command line does not import torch to know them.
 OUT_OF_MEMORY = re.compile(r"OutOfMemoryError|out of memory|DefaultCPUAllocator", re.IGNORECASE)
+OUT_OF_REACH = "their folder is empty or cannot be looked into, as a lost mount leaves it"
 SHOWN_CHARACTERS = 300
 SHOWN_FAILURES = 10
 
@@ -103,9 +105,34 @@ def json_object(_: click.Context, option: click.Parameter, text: str | None) -> 
     return value
 
 
+def output_file(_: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """A file that is to be written, before the work for it begins: a callback of click's."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}", param=option)
+    return path
+
+
 def finish(reports: "list[JobReport]", as_json: bool) -> None:
     """Print what jobs did, list what failed, and exit with 3 if any image did."""
-    rows = [
+    rows = [row for report in reports for row in report_rows(report)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            line = "{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row)
+            more = {"words_added": "words added to {}", "empty_answers": "{} answers empty", "pruned": "{} pruned"}
+            for what, said in more.items():
+                line += f", {said.format(row[what])}" if row.get(what) else ""
+            click.echo(line)
+    if kept := sum(report.pruned.out_of_reach for report in reports if report.pruned is not None):
+        click.echo(f"{kept} images kept: {OUT_OF_REACH}", err=True)
+    if list_failures({image_id: reason for report in reports for image_id, reason in report.failures.items()}):
+        sys.exit(EXIT_SOME_IMAGES_FAILED)
+
+
+def report_rows(report: "JobReport") -> list[dict[str, Any]]:
+    """What a job did, as `--json` prints it."""
+    return [
         {
             "setting": each.setting.name,
             "embedded": each.embedded,
@@ -113,26 +140,16 @@ def finish(reports: "list[JobReport]", as_json: bool) -> None:
             "failed": each.failed,
             **({"words_added": each.words_added} if describe(each.setting.method).tells == "words" else {}),
             **({"empty_answers": each.empty_answers} if describe(each.setting.method).tells == "answer" else {}),
+            **({} if report.pruned is None else {"pruned": len(report.pruned.gone)}),
         }
-        for report in reports
         for each in report.settings
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            line = "{setting}: {embedded} embedded, {already_there} already there, {failed} failed".format(**row)
-            for what, said in (("words_added", "words added to {}"), ("empty_answers", "{} answers empty")):
-                line += f", {said.format(row[what])}" if row.get(what) else ""
-            click.echo(line)
-    if list_failures({image_id: reason for report in reports for image_id, reason in report.failures.items()}):
-        sys.exit(EXIT_SOME_IMAGES_FAILED)
 
 
-def list_failures(failures: Mapping[str, str]) -> bool:
-    """Tell why the first few images failed, by their ids, and how many more; whether any did."""
+def list_failures(failures: Mapping[str, str], where: str = ", in the table `failures`") -> bool:
+    """Tell why the first few images failed, by their ids, how many more, and where these are; whether any did."""
     for reason in list(failures.values())[:SHOWN_FAILURES]:
         click.echo(f"failed: {reason}", err=True)
     if len(failures) > SHOWN_FAILURES:
-        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more, in the table `failures`", err=True)
+        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more{where}", err=True)
     return bool(failures)

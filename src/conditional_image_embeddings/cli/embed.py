@@ -1,7 +1,7 @@
 """`cie embed`: images into a database."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,14 @@ from ..inputs.conditions import PROMPTS
 from ..methods import METHODS
 from . import limits
 from .command import Command, finish, json_object
+from .rounds import follow
+from .word_lists import word_lists
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..collection.job.job_report import JobReport
+    from ..inputs.sources import ImageSource
 
 LAYER_POOLINGS = ("mean", "concat")
 
@@ -64,7 +72,7 @@ LAYER_POOLINGS = ("mean", "concat")
 @click.option("--max-new-tokens", type=limits.NEW_TOKENS, default=16, show_default=True, help="Of an answer.")
 @click.option(
     "--words",
-    "word_lists",
+    "lists",
     multiple=True,
     metavar="[CONDITION=]WORDS",
     help="indirect, clay: what varies in a condition, as red,blue,... or a file with a word per line.",
@@ -121,7 +129,16 @@ LAYER_POOLINGS = ("mean", "concat")
     is_flag=True,
     help="Read also files that a table's rows name outside of its folder. Only if you trust the table.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.option("--prune", is_flag=True, help="Remove what the database has of images that are gone, before embedding.")
+@click.option(
+    "--watch", is_flag=True, help="Then wait, and embed what is new or changed, until Ctrl-C. The model stays loaded."
+)
+@click.option(
+    "--poll",
+    type=limits.SECONDS,
+    help="With --watch: look every so many seconds, for network mounts, whose changes the system does not tell.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON; with --watch a line per round.")
 def embed(
     sources: tuple[str, ...],
     conditions: tuple[str, ...],
@@ -137,7 +154,7 @@ def embed(
     embedding_source: str,
     top_words: int,
     max_new_tokens: int,
-    word_lists: tuple[str, ...],
+    lists: tuple[str, ...],
     together: bool,
     include_hidden: bool,
     exclude: tuple[str, ...],
@@ -145,6 +162,9 @@ def embed(
     batch_size: int | None,
     workers: int | None,
     no_share: bool,
+    prune: bool,
+    watch: bool,
+    poll: float | None,
     as_json: bool,
     **loading: Any,
 ) -> None:
@@ -155,7 +175,8 @@ def embed(
     \b
     Example:  cie embed photos/ -c "car color" -c "car model" -m builtin
     """
-    from ..inputs import sources as image_sources
+    from ..inputs.lookup import Lookup
+    from ..inputs.sources import find
     from ..methods.request import Request
 
     if model is None and (method is None or METHODS[method].model_family):
@@ -167,8 +188,8 @@ def embed(
         raise click.UsageError(
             f"--together takes --method {' or '.join(able)}, two conditions (-c) or more, and no --no-condition"
         )
-    if word_lists:
-        loading["words"] = _words(word_lists, conditions, method)
+    if lists:
+        loading["words"] = word_lists(lists, conditions, method)
     request = Request(
         conditions=(*conditions, None) if no_condition or not conditions else conditions,
         together=together,
@@ -181,9 +202,13 @@ def embed(
         max_new_tokens=max_new_tokens,
         top_words=top_words,
     )
-    found = image_sources.find(
-        sources, include_hidden=include_hidden, exclude=exclude, allow_outside=allow_outside_paths
-    )
+    if poll is not None and not watch:
+        raise click.UsageError("--poll takes --watch: without it, the job ends when it is done")
+    choice: dict[str, Any] = {
+        "include_hidden": include_hidden, "exclude": exclude, "allow_outside": allow_outside_paths,
+    }  # fmt: skip
+    lookup = Lookup(sources, **choice) if watch else None
+    found = [] if watch else find(sources, **choice)
     from ..collection.job.embedding_job import run_job
     from ..collection.job.lazy_embedder import from_store
     from ..collection.storage.store import Store
@@ -198,37 +223,13 @@ def embed(
     loaded = cache(lambda: load(model or str(method), method=method, **given))
     known = from_store(store, model, method, request, given, loaded) if model else None
     embedder = known or loaded()
-    finish(
-        [run_job(store, source, embedder, request, batch_size=batch_size, workers=workers) for source in found],
-        as_json,
-    )
 
+    def run(source: "ImageSource", on_work: "Callable[[], None]" = lambda: None) -> "JobReport":
+        return run_job(
+            store, source, embedder, request, batch_size=batch_size, workers=workers, prune=prune, on_work=on_work
+        )
 
-def _words(given: tuple[str, ...], conditions: tuple[str, ...], method: str | None) -> dict[str, str]:
-    """Condition to its words; those that name no condition are for the only one there is.
-
-    Raises:
-        click.UsageError: the method takes no words, or it is not said what they are for.
-    """
-    able = [each.name for each in METHODS.values() if "words" in each.options]
-    if method not in able:
-        raise click.UsageError(f"--words takes --method {' or '.join(able)}: others have no use for a list of words")
-    if not conditions:
-        raise click.UsageError("--words takes a condition (-c): they are what varies in it")
-    spelt = {condition.casefold(): condition for condition in conditions}
-    lists: dict[str, str] = {}
-    for each in given:
-        name, separator, words = each.partition("=")
-        if not separator:
-            name, words = (conditions[0] if len(conditions) == 1 else ""), each
-        condition = spelt.get(name.strip().casefold(), "")
-        wrong = {
-            "say for which condition": not name.strip(),
-            f"{name.strip()[:60]!r} is none of the conditions (-c)": not condition,
-            f"{condition!r} has two lists": condition in lists,
-            f"{condition!r} gets no words": not words.strip(" ,"),
-        }
-        if said := [text for text, is_so in wrong.items() if is_so]:
-            raise click.UsageError(f"--words {each[:60]!r}: {said[0]}, as in --words '{conditions[0]}=red,blue'")
-        lists[condition] = words
-    return lists
+    if lookup is None:
+        finish(list(map(run, found)), as_json)
+    else:
+        follow(store, lookup, run, poll, as_json)

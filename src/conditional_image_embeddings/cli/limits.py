@@ -18,7 +18,10 @@ class Real(click.FloatRange):
 
 ATTEMPTS = click.IntRange(1, 1000)
 BATCH = click.IntRange(1, 65_536)
+COSINE = Real(-1.0, 1.0)
 DIMENSIONS = click.IntRange(1, 1_000_000)
+FRACTION = Real(0.0, 1.0)
+GROUPS = click.IntRange(1, 1_000_000)
 HITS = click.IntRange(1, 100_000)
 LAYER = click.IntRange(-10_000, 10_000)
 NEW_TOKENS = click.IntRange(1, 32_768)

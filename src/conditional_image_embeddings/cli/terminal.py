@@ -27,12 +27,19 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | float]], 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     aligned = set(right)
     for index, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if index in aligned else "left", overflow="fold")
+        table.add_column(Text(_printable(heading)), justify="right" if index in aligned else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(each) if isinstance(each, str) else Bar(1, 0, each, width=BAR_WIDTH) for each in row))
+        table.add_row(
+            *(Text(_printable(each)) if isinstance(each, str) else Bar(1, 0, each, width=BAR_WIDTH) for each in row)
+        )
     if is_terminal:
         console.print(table)
         return
     with console.capture() as captured:
         console.print(table, soft_wrap=True)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _printable(text: str) -> str:
+    """A name or a word without what a terminal would take for a command."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

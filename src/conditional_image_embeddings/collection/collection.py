@@ -10,14 +10,18 @@ from ..errors import OptionError, StoreError, preview
 from ..inputs.conditions import Conditions, checked_condition, checked_conditions
 from ..methods.bound import BoundEmbedder
 from ..methods.settings import Setting
+from .clusters import Cluster, clusters
 from .comparison import Comparison, compare_stored
+from .duplicates import Duplicate, duplicates
 from .exchange import exporting
 from .exchange.exporting import Exported
+from .facets import Facets, facets
 from .query import Query
 from .query_embedders import QueryEmbedders, load_stored
 from .search import MOST_HITS, Choice, Hits, search, weights_of
-from .spaces import choose
+from .spaces import choose, widest
 from .storage.store import Store
+from .words import settings_with_words
 
 
 def open(path: str | Path, **loading: Any) -> "Collection":  # noqa: A001 - cie.open
@@ -164,17 +168,36 @@ class Collection:
             a: The id of an image of the collection, or an image as `Embedder.encode` takes it: for that, the model that
                 made the collection is loaded.
             b: Another.
-            conditions: What counts, one or several; None: all that there are.
+            conditions: What counts, one or several; None: all that the images were embedded under in one way, the one
+                that has most.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.
 
         Raises:
             StoreError: a condition that is not in the collection.
             ImageError: an image that is neither in the collection nor can be read.
         """
-        wanted = self.conditions if conditions is None else list(checked_conditions(conditions))
-        if conditions is None and setting != "*":
-            wanted = list(dict.fromkeys(each.condition for each in self.store.settings(setting)))
+        wanted = widest(self.store, setting) if conditions is None else list(checked_conditions(conditions))
         return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
+
+    def facets(self, conditions: Conditions, where: str | None = None, *, setting: str = "*") -> Facets:
+        """How many images have each word as their first, under each condition and under all of them together.
+
+            for facet in collection.facets(["car color", "car model"]).crossed:
+                print(facet.words, facet.count)  # {"car color": "red", "car model": "pickup"} 12
+
+        Args:
+            conditions: One or several, embedded with words.
+            where: Only images that fit this filter over the columns of `images`, in SQL.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            StoreError: no words are stored under a condition; the message says how they can be.
+            OptionError: `where` is no filter.
+        """
+        settings = settings_with_words(self.store, checked_conditions(conditions), setting)
+        first = next(iter(settings.values()))
+        among = None if where is None else self.store.image_ids_where(first.dataset, first.source, where)
+        return facets(self.store, settings, among)
 
     def export(
         self,
@@ -206,6 +229,80 @@ class Collection:
         chosen = None if isinstance(conditions, EllipsisType) else checked_conditions(conditions)
         return exporting.export(
             self.store, target, format, conditions=chosen, setting=setting, where=where, overwrite=overwrite
+        )
+
+    def cluster(
+        self, condition: str | None, n: int | None = None, *, setting: str = "*", where: str | None = None
+    ) -> list[Cluster]:
+        """Groups of images that are alike under a condition, the largest first, each named by its words.
+
+            for group in collection.cluster("car color"):
+                print(group.name, group.size, group.images[:3])
+
+        K-means on unit vectors, with a fixed seed: the same groups whatever order the images were stored in.
+
+        Args:
+            condition: As it was embedded, whatever its case; None is "no condition".
+            n: How many groups, 1 to the number of images. None: the number, up to 30, whose groups have the highest
+                mean silhouette. There are fewer, with a warning, where the images have fewer different vectors.
+            setting: Glob over the settings' names, where several have the condition.
+            where: Only images that fit this filter over the columns of `images`, such as "width > 500".
+
+        Returns:
+            Groups with `cluster` (its number, from 1), `name`, `size`, `words` (each with `word` and `fraction`, the
+            most telling first) and `images` (all ids, the nearest to the centre first). A group is "group 3" where the
+            setting has no words.
+
+        Raises:
+            OptionError: n is no count or more than there are images; a filter that cannot be read or leaves no image.
+            StoreError: there is no such setting, there are several, or it is damaged.
+        """
+        (found,) = choose(self.store, [condition], setting).values()
+        return clusters(self.store, found, n, where=where)
+
+    def duplicates(
+        self,
+        conditions: Conditions,
+        *,
+        threshold: float | None = None,
+        similarity: float | None = None,
+        setting: str = "*",
+        where: str | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> list[Duplicate]:
+        """Images that are alike under every one of these conditions, in groups.
+
+        Every image of a group is alike to the group's first, which is the largest in pixels where the others are alike
+        to that one: a chain of likenesses does not make one group. All is exact, compared in blocks; the vectors are
+        held in memory, 4 bytes per number.
+
+        Args:
+            conditions: One or several, as they were embedded; None is "no condition".
+            threshold: Two images are alike where so large a fraction of random pairs of the collection is less alike,
+                under each condition; by default .999.
+            similarity: The least cosine under each condition, instead of `threshold`.
+            setting: Glob over the settings' names, where several have the conditions.
+            where: Only images that fit this filter over the columns of `images`, such as "width > 500".
+            show_progress_bar: On stderr; by default where that is a terminal.
+
+        Returns:
+            The images of all groups, the group with the most images first, with `group` (its number, from 1),
+            `image_id`, `path`, `similarity` and `percentile` to the group's first image (of several conditions the
+            lowest; `similarities` and `percentiles` have each), `size` (width, height) and `same_file_as`, an image of
+            the group whose file has the same bytes.
+
+        Raises:
+            OptionError: a bound that is none, or both; a filter that cannot be read or leaves no image.
+            StoreError: a condition is missing, several settings fit, or one is damaged.
+        """
+        found = choose(self.store, checked_conditions(conditions), setting)
+        return duplicates(
+            self.store,
+            found,
+            threshold=threshold,
+            similarity=similarity,
+            where=where,
+            show_progress_bar=show_progress_bar,
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import OptionError, StoreError
 from ..inputs.arguments import optional_count
-from .job.derivation import lacks_fit
+from .job.derivation import is_stale
 from .storage.digests import doubled
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def refine(
             refined = replace(original, extra={**original.extra, "refined": choice})
             try:
                 there = store.ids(original)
-                stale = not np.array_equal(store.ids(refined), there) or not len(there) or lacks_fit(store, refined)
+                stale = not len(there) or is_stale(store, refined, there)
                 if stale:
                     if blocked is not None:
                         raise blocked
@@ -131,7 +131,8 @@ def refine(
                         (part for _, part in store.scan(original)), center=center, whiten=whiten, dimensions=dimensions
                     )
                     parts = ((ids, learned.apply(part)) for ids, part in store.scan(original))
-                    store.replace_vectors(refined, parts, fitted={**store.fitted(original), **learned.to_arrays()})
+                    arrays = {**store.fitted(original), **learned.to_arrays()}
+                    store.replace_vectors(refined, parts, arrays, there)
                 done.append((refined, stale))
             except (StoreError, OptionError) as error:
                 failed.append(error)

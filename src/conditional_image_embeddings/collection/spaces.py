@@ -88,6 +88,11 @@ def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -
     raise StoreError(_lacking(store, every, list(wanted.values())))
 
 
+def widest(store: Store, pattern: str = "*") -> list[str | None]:
+    """The conditions of the space that has most, of the settings that a glob selects; [] where there is none."""
+    return max((list(space.settings) for space in spaces(store, pattern)), key=len, default=[])
+
+
 def embed_command(store: Store, setting: Setting, conditions: Sequence[str | None]) -> str:
     """The command that embeds the images of a setting under other conditions, in the same way."""
     parts = ["cie", "embed", shlex.quote(store.source_root(setting) or "SOURCE")]

@@ -1,8 +1,7 @@
-"""The words stored with vectors: which words explain each image, and how often each is the first."""
+"""The words stored with vectors: which settings tell them, which words explain each image."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError, preview
@@ -10,30 +9,94 @@ from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, describe
 
 if TYPE_CHECKING:
+    from ..methods.settings import Setting
     from .storage.store import Store
 
-EMPTY = "(nothing)"
+Reading = tuple[Any, ...]  # layers and tokens of one tell the same words
+
+EMPTY = "(nothing)"  # what an empty answer is shown as
 
 logger = logging.getLogger(__name__)
 
 
-def words_by_image(store: "Store", condition: str | None, pattern: str = "*") -> list[dict[str, Any]]:
+def settings_with_words(
+    store: "Store", conditions: Iterable[str | None], pattern: str = "*"
+) -> "dict[str | None, Setting]":
+    """The settings of these conditions that tell words, all of one reading: of one source, method and model.
+
+    Args:
+        store: The database.
+        conditions: As they were embedded, whatever their case; None is "no condition".
+        pattern: Glob over the settings' names, where several readings of the conditions have words.
+
+    Returns:
+        The settings by condition, as it was embedded, in the order given.
+
+    Raises:
+        StoreError: no setting of a condition, none with words, several that differ in their words, or conditions that
+            were read in different ways; for words that can still be stored the message says how. (A warning does where
+            some images have theirs.)
+    """
+    names = list(dict.fromkeys(checked_condition(each) for each in conditions))
+    found = [_readings(store, name, pattern) for name in names]
+    common = [reading for reading in found[0] if all(reading in each for each in found)]
+    if len(common) == 1:
+        chosen = [each[common[0]] for each in found]
+        for setting in chosen:
+            _warn_of_missing(store, setting)
+        return {setting.condition: setting for setting in chosen}
+    told = ", ".join(map(repr, names))
+    if common:
+        several = preview([found[0][reading].name for reading in common])
+        raise StoreError(f"several settings tell words under {told}; choose with --setting: {several}")
+    several = preview([setting.name for each in found for setting in each.values()])
+    raise StoreError(f"{told} tell words in settings of different images or models: {several}")
+
+
+def words_by_image(
+    store: "Store", condition: str | None, pattern: str = "*", where: str | None = None
+) -> list[dict[str, Any]]:
     """The words of each image under a condition, of the one setting that has any.
 
     Args:
         store: The database.
         condition: As it was embedded, whatever its case.
-        pattern: Glob over the settings' names, where several settings of the condition have words.
+        pattern: Glob over the settings' names, where several readings of the condition have words.
+        where: Only images that fit this filter, see `Store.image_ids_where`.
 
     Returns:
         `{image_id, condition, words: [{word, probability}]}` an image, sorted by id; images whose vector came without
         words are left out.
 
     Raises:
-        StoreError: no setting of the condition, none with words, or several that differ in their words; for words that
-            can still be stored the message says how. (A warning does where some images have theirs.)
+        OptionError: `where` is no filter.
+        StoreError: as `settings_with_words` does.
     """
-    name = checked_condition(condition)
+    (setting,) = settings_with_words(store, [condition], pattern).values()
+    return words_of(store, setting, where)
+
+
+def words_of(
+    store: "Store", setting: "Setting", where: str | None = None, first: int | None = None
+) -> list[dict[str, Any]]:
+    """As `words_by_image`, of this setting; `first`: of so many images, the first by their ids."""
+    among = None if where is None else set(store.image_ids_where(setting.dataset, setting.source, where))
+    if first is not None:
+        among = set(sorted(store.image_ids(setting) if among is None else among)[:first])
+    stored = store.words(setting, None if first is None or among is None else sorted(among))
+    return [
+        {
+            "image_id": image_id,
+            "condition": setting.condition,
+            "words": [{"word": word, "probability": probability} for word, probability in words],
+        }
+        for image_id, words in sorted(stored.items())
+        if words and (among is None or image_id in among)
+    ]
+
+
+def _readings(store: "Store", name: str | None, pattern: str) -> "dict[Reading, Setting]":
+    """The settings of a condition that have words, one per reading."""
     wanted = (name or "").casefold()
     settings = [each for each in store.settings(pattern) if (each.condition or "").casefold() == wanted]
     if not settings:
@@ -44,47 +107,30 @@ def words_by_image(store: "Store", condition: str | None, pattern: str = "*") ->
         if not there:
             raise StoreError(f"{store.uri} has no embeddings: make some with `cie embed ... -e {store.uri}`")
         raise StoreError(f"{store.uri} has nothing under the condition {name!r}; conditions: {preview(there, 20)}")
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    names: dict[tuple[Any, ...], str] = {}
-    without: dict[str, int] = {}  # by setting: images whose words can still be stored
-    for setting in settings:
-        # Layers and tokens of one reading tell the same words.
-        key = (setting.dataset, setting.source, setting.method, setting.model, setting.revision, setting.prompt_type)
-        if key in found:
-            continue
-        stored = store.words(setting)
-        if describe(setting.method).tells == "words" and "refined" not in setting.extra and None in stored.values():
-            without[setting.name] = list(stored.values()).count(None)
-        rows = [
-            {
-                "image_id": image_id,
-                "condition": setting.condition,
-                "words": [{"word": word, "probability": probability} for word, probability in words],
-            }
-            for image_id, words in sorted(stored.items())
-            if words
-        ]
-        if rows:
-            found[key], names[key] = rows, setting.name
+    found: dict[Reading, Setting] = {}
+    for each in settings:
+        key = (each.dataset, each.source, each.method, each.model, each.revision, each.prompt_type)
+        if key not in found and store.count_words(each):
+            found[key] = each
     if not found:
+        without = [each.name for each in settings if _can_have_words(each)]
         telling = " or ".join(method.name for method in METHODS.values() if method.tells)
         how = _command(without) if without else f"embed with method {telling}"
         raise StoreError(f"no words are stored under {name!r}: {how}")
-    if len(found) > 1:
-        raise StoreError(
-            f"several settings tell words under {name!r}; choose with --setting: {preview(list(names.values()))}"
-        )
-    ((key, rows),) = found.items()
-    if names[key] in without:
-        lacking = without[names[key]]
-        logger.warning("%d of %d images have no words yet: %s", lacking, lacking + len(rows), _command([names[key]]))
-    return rows
+    return found
+
+
+def _can_have_words(setting: "Setting") -> bool:
+    """Whether words that a vector was stored without can still be stored."""
+    return describe(setting.method).tells == "words" and "refined" not in setting.extra
+
+
+def _warn_of_missing(store: "Store", setting: "Setting") -> None:
+    images = store.count(setting)
+    lacking = images - store.count_words(setting)
+    if lacking and _can_have_words(setting):
+        logger.warning("%d of %d images have no words yet: %s", lacking, images, _command([setting.name]))
 
 
 def _command(names: Iterable[str]) -> str:
     return f"run the `cie embed` that made {preview(list(names), 3)} again, with --top-words 5 (its vectors stay)"
-
-
-def histogram(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
-    """How many images have each word as their first, the most frequent first."""
-    return Counter(row["words"][0]["word"] or EMPTY for row in rows).most_common()

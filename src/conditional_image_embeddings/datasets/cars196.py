@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, preview, require
+from ..errors import DatasetError, preview
 from . import car_classes
 from .benchmark import Aspect, Benchmark, Description, join_labels, unlabelled
 from .files import absent, by_name, images, places
@@ -156,7 +156,6 @@ def _classes(content: Mapping[str, Any], table: Path, names: list[str], file_fie
 
 def _mat(path: Path) -> Mapping[str, Any]:
     """The variables of a MATLAB file: numbers, text and structs. It holds no code."""
-    require("eval", f"reading {path}")
     from scipy.io import loadmat
 
     try:

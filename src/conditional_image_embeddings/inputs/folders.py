@@ -19,6 +19,7 @@ from .selection import Selection, Skipped, is_cache
 Kind: TypeAlias = Literal["file", "folder", "link", "other"]  # link: to a folder; a broken one is a file
 Entries: TypeAlias = Iterator[tuple[str, Kind | OSError]]
 
+_ESCAPED = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _LIKE_AN_ESCAPE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
 
 
@@ -32,6 +33,12 @@ def path_to_text(path: str | os.PathLike[str]) -> str:
         parts = _LIKE_AN_ESCAPE.split(encoded.decode("utf-8", "surrogateescape"))
         encoded = rb"\x5c".join(part.encode("utf-8", "surrogateescape") for part in parts)
     return encoded.decode("utf-8", "backslashreplace")
+
+
+def text_to_path(text: str) -> Path:
+    """The path that `path_to_text` made this text of."""
+    encoded = text.encode("utf-8", "surrogateescape")
+    return Path(os.fsdecode(_ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), encoded)))
 
 
 def absolute(path: Path) -> Path:

@@ -21,3 +21,10 @@ WITHOUT_CONDITION = "An image of {t}. "
 
 # For dual encoders, around a user's word of a condition that `aspect_texts.toml` has no template for.
 GENERIC_TEMPLATE = "a photo of {}"
+
+# Asked of a sample of images to learn in which aspects such images differ; answers that are lists of names count.
+OPEN_QUESTIONS = (
+    "Name up to ten aspects in which images like this one differ. Answer with short names only, separated by commas.",
+    "Which visual properties does this image have? Answer with their names, not their values, separated by commas.",
+    "By which criteria could images like this one be sorted? Answer with short names only, separated by commas.",
+)

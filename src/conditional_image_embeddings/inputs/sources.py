@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import ImageError, SourceError, preview
+from ..errors import ImageError, NoImagesError, SourceError, preview
 from . import folders
-from .folders import absolute, path_to_text
+from .folders import absolute, path_to_text, text_to_path
 from .formats import suffixes
 from .images import ImageInput, LazyImage
 from .selection import Selection, Skipped
@@ -54,8 +54,8 @@ def find(
         allow_outside: Read also files that rows of a table name outside of the folder that the table is in.
 
     Raises:
-        SourceError: a path that does not exist, a glob that matches nothing, a folder without images, a table without
-            an image column, a pattern that is none.
+        NoImagesError: a glob that matches nothing, a folder without images.
+        SourceError: a path that does not exist, a table without an image column, a pattern that is none.
     """
     selection = Selection(include_hidden=include_hidden, exclude=exclude)
     sources: dict[str, ImageSource] = {}
@@ -66,7 +66,7 @@ def find(
             raise SourceError("an empty path names no images: name files or folders; '.' is the current one")
         if "://" in path:
             raise SourceError(f"{path} is a URL: download the images first, nothing is fetched from here")
-        place = _expanded(path)
+        place = expanded(path)
         matches = [place]
         if not os.path.lexists(place):
             if not glob.has_magic(path):
@@ -78,7 +78,7 @@ def find(
                 sources[f"{source.root} {path}"] = source
             matches = [match for match in matches if is_table(match) or (match.is_dir() and not matched)]
             if not matched and not matches:
-                raise SourceError(f"no image, folder or table matches {path}{skipped}")
+                raise NoImagesError(f"no image, folder or table matches {path}{skipped}")
         for match in matches:
             if is_table(match):
                 sources[str(match)] = Table(match, allow_outside=allow_outside)
@@ -123,6 +123,11 @@ class Files:
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         yield from self._files.items()
 
+    def existing(self) -> "Files | None":
+        """Those that are there now, under the ids that they have here; None where none is."""
+        there = [file for file in self._files.values() if os.path.lexists(file)]
+        return Files(text_to_path(self.root), there) if there else None
+
 
 class Folder:
     """A folder's images, its folders' too, as `folders.images_below` finds them."""
@@ -143,7 +148,7 @@ class Folder:
             tables = [path_to_text(inner) for inner, _ in everything if inner.endswith(".parquet")]
             hint = f"; name its Parquet files instead ({preview(tables, 2)})" if tables else ""
             looked = f"looked for suffixes such as .jpg, .png, .webp{skipped}"
-            raise SourceError(f"folder {self.root} has no images ({looked}){hint}")
+            raise NoImagesError(f"folder {self.root} has no images ({looked}){hint}")
 
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         for inner, found in folders.images_below(self._folder, self._selection):
@@ -157,7 +162,8 @@ def _unlisted(folder: Path, error: OSError) -> Callable[[], ImageInput]:
     return fail
 
 
-def _expanded(path: str) -> Path:
+def expanded(path: str) -> Path:
+    """A path with its `~` resolved."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -57,6 +57,11 @@ class Table:
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self.select(lambda _: True)
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether a column says which row is which; otherwise a row's id is its number, which others take over."""
+        return self._id is not None
+
     def ids(self) -> Iterator[str]:
         if self._id is not None:
             return map(str, self._values(self._id))

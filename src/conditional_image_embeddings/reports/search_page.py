@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..collection.words import EMPTY
 from ..inputs.images import read_image, thumbnail
 from .pages import data_url, write_page
 
@@ -82,7 +83,7 @@ def _bars(hit: "Hit", hits: "Hits") -> list[Bar]:
             cosine=hit.scores[name],
             percentile=(share := hit.percentiles[name]),
             length=max(0.0, hit.scores[name]) if share is None else share,
-            words=", ".join(word or "(nothing)" for word, _ in hit.words[name][:SHOWN_WORDS]),
+            words=", ".join(word or EMPTY for word, _ in hit.words[name][:SHOWN_WORDS]),
             pushes_away=weight < 0,
         )
         for name, weight in hits.conditions.items()

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ...methods.request import Request
@@ -26,25 +27,31 @@ def derive(store: Store, of_base: JobReport, embedder: "Projected", request: Req
     reports = []
     with store.writing(required=False) as blocked:
         there = store.ids(base.setting)
-        stale = [not np.array_equal(store.ids(setting), there) or lacks_fit(store, setting) for setting in settings]
+        stale = [is_stale(store, setting, there) for setting in settings]
         if any(stale) and blocked is not None:
             raise blocked
         if any(stale) and len(there):
             embedder.fit_vectors(vectors for _, vectors in store.scan(base.setting))
-        for setting, each, is_stale in zip(settings, request.by_condition(), stale, strict=True):
-            if is_stale:
+        for setting, each, anew in zip(settings, request.by_condition(), stale, strict=True):
+            if anew:
                 parts = ((ids, embedder.under(part, each)[:, 0, 0, 0, 0]) for ids, part in store.scan(base.setting))
-                store.replace_vectors(setting, parts, embedder.fitted(each) if len(there) else None)
+                store.replace_vectors(setting, parts, embedder.fitted(each) if len(there) else None, there)
             done = len(there)
             reports.append(
                 SettingReport(
                     setting=setting,
-                    embedded=done if is_stale else 0,
-                    already_there=0 if is_stale else done,
+                    embedded=done if anew else 0,
+                    already_there=0 if anew else done,
                     failed=base.failed,
                 )
             )
     return JobReport(settings=reports, failures=of_base.failures, seconds=time.perf_counter() - started)
+
+
+def is_stale(store: Store, setting: Setting, there: NDArray[np.int64]) -> bool:
+    """Whether a setting that is a map of another's vectors has to be made anew; `there`: the images of the other."""
+    same = np.array_equal(store.ids(setting), there)
+    return not same or not store.is_made_of(setting, there) or lacks_fit(store, setting)
 
 
 def lacks_fit(store: Store, setting: Setting) -> bool:

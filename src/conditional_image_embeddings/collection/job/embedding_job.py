@@ -9,7 +9,8 @@ stays as it is.
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from ...methods.request import Embedded, Request
 from ...methods.settings import Setting
 from ..storage.store import Store
 from ..storage.versions import installed_versions
+from . import pruning
 from .derivation import derive
 from .job_images import JobImage, Reader
 from .job_report import JobReport, SettingReport
@@ -49,6 +51,8 @@ def run_job(
     batch_size: int | None = None,
     workers: int | None = None,
     show_progress_bar: bool | None = None,
+    prune: bool = False,
+    on_work: Callable[[], None] = lambda: None,
 ) -> JobReport:
     """Embed a source's images under each setting of the request that the store lacks, and commit them.
 
@@ -65,8 +69,11 @@ def run_job(
         batch_size: At most so many images per batch; None leaves it to the embedder.
         workers: Threads that read images ahead of the model.
         show_progress_bar: On stderr; None shows it on a terminal only.
+        prune: Remove first what the store has of images that are gone (see `pruning`). A benchmark's are kept.
+        on_work: Called before anything is embedded or removed, if there is anything.
 
     Raises:
+        SourceError: the source has no images now, or its rows no ids: nothing is pruned.
         StoreError: another job is writing to the store, or it cannot be written, is damaged, or was deleted meanwhile.
             What was committed stays.
         ModelError: the model or its processor fails on every image, an ordinary picture too. What was committed stays.
@@ -74,10 +81,17 @@ def run_job(
     started = time.perf_counter()
     batch_size, workers = optional_count("batch_size", batch_size), optional_count("workers", workers)
     request = request.distinct()
+    if prune and not isinstance(source, Benchmark):
+        pruned = pruning.prune(store, source, on_work)
+        done = run_job(
+            store, source, embedder, request,
+            batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar, on_work=on_work,
+        )  # fmt: skip
+        return replace(done, pruned=pruned)
     if not isinstance(embedder, LazyEmbedder) and embedder.entry.is_derived:
         of_base = run_job(
             store, source, embedder.backbone, Request(),
-            batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar,
+            batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar, on_work=on_work,
         )  # fmt: skip
         return derive(store, of_base, cast("Projected", embedder), request, started)
     where = None if isinstance(source, Benchmark) else source.root
@@ -90,12 +104,13 @@ def run_job(
         if total and blocked is not None:
             raise blocked
         if total:
+            on_work()
             _tell_versions(store, settings)
         with tqdm(
             total=total,
             desc=source.dataset,
             unit="image",
-            disable=None if show_progress_bar is None else not show_progress_bar,
+            disable=not total or (None if show_progress_bar is None else not show_progress_bar),
         ) as bar:
             for pattern in filter(any, lacking.patterns):
                 job.run(pattern, bar, batch_size, workers)

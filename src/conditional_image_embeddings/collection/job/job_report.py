@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ...methods.settings import Setting
+from .pruning import Missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,12 @@ class SettingReport:
 
 @dataclass(frozen=True, kw_only=True)
 class JobReport:
-    """What a job did: one report per setting, in the order of the request's axes, and why images failed, by id."""
+    """What a job did: one report per setting, in the order of the request's axes, and why images failed, by id.
+
+    `pruned`: the images that are gone and were removed before it; None where that was not asked for.
+    """
 
     settings: list[SettingReport]
     failures: dict[str, str] = field(default_factory=dict)
     seconds: float
+    pruned: Missing | None = None

@@ -38,6 +38,10 @@ class ReadOnlyError(StoreError):
     """A database that can be read, but not written."""
 
 
+class BusyError(StoreError):
+    """A database that another process is writing to."""
+
+
 class Database:
     """A LanceDB directory, or any URI that LanceDB takes (`s3://...`).
 
@@ -76,7 +80,7 @@ class Database:
 
         Raises:
             ReadOnlyError: the directory cannot be written.
-            StoreError: another process is writing.
+            BusyError: another process is writing.
         """
         if self.directory is None:
             yield None
@@ -89,7 +93,7 @@ class Database:
                 lock.acquire()
                 self._held = place.stat()
         except Timeout as error:
-            raise StoreError(
+            raise BusyError(
                 f"another job is writing to {self.uri}: wait until it is done, or choose another database with -e"
             ) from error
         except ReadOnlyError as error:

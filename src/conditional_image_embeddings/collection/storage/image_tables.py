@@ -44,6 +44,15 @@ class ImageTables(Database):
         """Where the images' files were last seen, by image id; None for an image that is not a file of its own."""
         return self._of_images(dataset, source, list(image_ids), "path")
 
+    def stored_images(self, dataset: str, source: str | None) -> list[str]:
+        """The images of a source that have a row."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return []
+        with self._explained("read", "images"):
+            batches = scan(table, ["image_id"], where=owned_by(dataset, source))
+            return [image_id for batch in batches for image_id in batch.column(0).to_pylist()]
+
     def image_ids_where(self, dataset: str, source: str | None, where: str) -> list[str]:
         """The images of a source that fit a filter over the columns of `images`, such as "width > 500".
 
@@ -94,6 +103,19 @@ class ImageTables(Database):
                 for where in filters(owned_by(dataset, source), image_ids)
                 for batch in scan(table, columns, where=where)
                 for row in batch.to_pylist()
+            }
+
+    def image_sizes(self, dataset: str, source: str | None) -> dict[str, tuple[int, int]]:
+        """Image id to width and height in pixels, upright, of all images of a source."""
+        table = self._open("images", IMAGES)
+        if table is None:
+            return {}
+        with self._explained("read", "images"):
+            return {
+                row["image_id"]: (row["width"], row["height"])
+                for batch in scan(table, ["image_id", "width", "height"], where=owned_by(dataset, source))
+                for row in batch.to_pylist()
+                if row["width"] is not None and row["height"] is not None
             }
 
     def source_root(self, setting: "Setting") -> str | None:

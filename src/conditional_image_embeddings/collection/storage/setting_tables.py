@@ -1,7 +1,8 @@
 """Settings and the tables that hold them: which there are, and what each was made with.
 
 A setting is found by what its table's metadata says, whatever the table is called. Beside it the metadata says with
-which versions the table was begun, and which arrays (of the table `fitted`) its vectors were fitted with.
+which versions the table was begun, which arrays (of the table `fitted`) its vectors were fitted with, and, if they are
+a map of another setting's vectors, of which images.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from .versions import installed_versions
 METADATA_KEY = b"setting"  # in a table's schema metadata: survives appends, merges and compaction
 INFORMATION_KEY = b"information"  # what it was made with: not part of the identity
 FITTED_KEY = b"fitted"  # the digest of the rows of `fitted`
+MADE_OF_KEY = b"made_of"  # the digest of the images that a map of another setting's vectors saw
 COLUMNS = vector_schema(1, {})  # what every setting's table has
 
 Fitted = Mapping[str, NDArray[Any]]
@@ -85,6 +87,16 @@ class SettingTables(ImageTables):
         """
         return _information(self._table_to_read(setting).schema.metadata or {})
 
+    def is_made_of(self, setting: Setting, images: NDArray[np.int64]) -> bool:
+        """Whether a map of stored vectors saw exactly these images, by the digests of their ids, sorted.
+
+        Images that were removed since leave its table as they leave the others: only this tells that its map is of
+        another collection. Tables of earlier versions do not say it, and are taken to be.
+        """
+        table = self._setting_table(setting)
+        said = "" if table is None else (table.schema.metadata or {}).get(MADE_OF_KEY, b"").decode()
+        return said in {"", images_digest(images)}
+
     def _setting_of(self, name: str) -> Setting | None:
         """What the table holds; None where it is no setting's, or not there.
 
@@ -135,7 +147,12 @@ class SettingTables(ImageTables):
         return table
 
     def _metadata(
-        self, setting: Setting, fitted: Fitted | None, information: Mapping[str, str] | None = None
+        self,
+        setting: Setting,
+        fitted: Fitted | None,
+        *,
+        made_of: NDArray[np.int64] | None = None,
+        information: Mapping[str, str] | None = None,
     ) -> dict[bytes, bytes]:
         """Of a table that is made now. The arrays are stored before the table that names them."""
         versions = installed_versions() if information is None else dict(information)
@@ -150,6 +167,8 @@ class SettingTables(ImageTables):
                 merge = self._open_or_create("fitted", FITTED).merge_insert(["digest", "name"])
                 merge.when_not_matched_insert_all().execute(pa.Table.from_pylist(rows, schema=FITTED))
             metadata[FITTED_KEY] = digest.encode()
+        if made_of is not None:
+            metadata[MADE_OF_KEY] = images_digest(made_of).encode()
         return metadata
 
     def _drop_unused_arrays(self) -> None:
@@ -183,6 +202,10 @@ def fitted_digest(fitted: Fitted) -> str:
         whole.update(repr((name, row["dtype"], tuple(row["shape"]))).encode())
         whole.update(row["values"])
     return whole.hexdigest()
+
+
+def images_digest(images: NDArray[np.int64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(images, "<i8").tobytes()).hexdigest()
 
 
 def _names_setting(table: str) -> bool:

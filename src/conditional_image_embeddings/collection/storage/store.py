@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ...methods.settings import Setting
 from ...vectors import cosines
 from .digests import digests
-from .setting_tables import COLUMNS, METADATA_KEY, Fitted, fitted_digest, fitted_with
+from .setting_tables import METADATA_KEY, Fitted, fitted_digest, fitted_with
+from .stored_words import StoredWords
 from .tables import (
     IMAGES,
     FileStat,
@@ -28,14 +28,12 @@ from .tables import (
     scan,
     vector_rows,
     vector_schema,
-    words_column,
 )
-from .vector_index import VectorIndexes
 
 __all__ = ["METADATA_KEY", "FileStat", "ImageRecord", "Store"]
 
 
-class Store(VectorIndexes):
+class Store(StoredWords):
     """A database of embeddings: a LanceDB directory, or any URI that LanceDB takes (`s3://...`).
 
     Args:
@@ -102,41 +100,12 @@ class Store(VectorIndexes):
         empty = np.empty((0, dimensions), np.float32)
         return there, np.stack([found[image_id] for image_id in there]) if there else empty
 
-    def words(
-        self, setting: Setting, image_ids: Sequence[str] | None = None
-    ) -> dict[str, list[tuple[str, float]] | None]:
-        """Image id to the words that explain its vector, most probable first; None where none were stored.
-
-        `image_ids`: of these images only.
-
-        Raises:
-            StoreError: there is no such setting here, or its table is damaged.
-        """
-        table = self._table_to_read(setting)
-        with self._explained("read", table.name):
-            return {
-                row["image_id"]: row["words"] and [(each["word"], each["probability"]) for each in row["words"]]
-                for where in ([None] if image_ids is None else filters("TRUE", image_ids))
-                for batch in scan(table, ["image_id", "words"], where=where)
-                for row in batch.to_pylist()
-            }
-
-    def image_ids_with_word(self, setting: Setting, word: str) -> set[str]:
-        """The images that have a word among those that explain their vector, whatever its case."""
-        table = self._table_to_read(setting)
-        found: set[str] = set()
-        with self._explained("read", table.name):
-            for batch in scan(table, ["image_id", "words"]):
-                words = batch.column("words")
-                said = pc.utf8_lower(pc.list_flatten(words).field("word"))
-                rows = pc.list_parent_indices(words).filter(pc.equal(said, word.lower()))
-                found.update(batch.column("image_id").take(rows).to_pylist())
-        return found
-
     def similarities(self, setting: Setting, vector: NDArray[np.float32]) -> tuple[pa.StringArray, NDArray[np.float32]]:
         """Image ids, and the cosine of each image's vector and this one: of all images, exactly.
 
         Memory grows with the images by their ids and 4 bytes; a zero vector is similar to nothing (0).
+
+        `image_ids`: of those of these that have a vector; by default of all.
 
         Raises:
             StoreError: there is no such setting here, or its table is damaged.
@@ -209,7 +178,7 @@ class Store(VectorIndexes):
         dimensions = vectors.shape[1]
         table = self._setting_table(setting)
         if table is None:
-            schema = vector_schema(dimensions, self._metadata(setting, fitted, information))
+            schema = vector_schema(dimensions, self._metadata(setting, fitted, information=information))
             with self._written(setting.name):
                 table = self._open_or_create(setting.name, schema)
         stored = fitted_with(table)
@@ -223,27 +192,19 @@ class Store(VectorIndexes):
                 pa.Table.from_batches([vector_rows(vector_schema(dimensions, {}), image_ids, vectors, words)])
             )
 
-    def add_words(self, setting: Setting, image_ids: Sequence[str], words: Sequence[Words | None]) -> None:
-        """Commit the words that explain vectors which are there already; the vectors stay as they are."""
-        table = self._table_to_read(setting)
-        columns = [pa.array(image_ids, pa.string()), words_column(words)]
-        schema = pa.schema([COLUMNS.field("image_id"), COLUMNS.field("words")])
-        with self._written(table.name):
-            merge = table.merge_insert(["image_id"]).when_matched_update_all()
-            merge.execute(pa.Table.from_arrays(columns, schema=schema))
-
     def replace_vectors(
         self,
         setting: Setting,
         parts: Iterator[tuple[Sequence[str], NDArray[np.float32]]],
         fitted: Fitted | None = None,
+        made_of: NDArray[np.int64] | None = None,
     ) -> None:
         """Make these all the vectors of a setting, in one commit: image ids and float32 (n, d), part by part.
 
-        `fitted`: the arrays by name that made them.
+        `fitted`: the arrays by name that made them; `made_of`: the images that these are of (see `is_made_of`).
         """
         first = next(parts)
-        schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted))
+        schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted, made_of=made_of))
         batches = (vector_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
         table = self._setting_table(setting)
         name, mode = (setting.name, "create") if table is None else (table.name, "overwrite")

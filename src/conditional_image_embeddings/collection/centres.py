@@ -57,7 +57,11 @@ def fit(vectors: NDArray[np.float32], n: int) -> NDArray[np.float64]:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     if len(vectors) * n > EXACT:
-        return _merged(_run(MiniBatchKMeans(n, n_init=1, batch_size=4096, random_state=SEED), vectors).cluster_centers_)
+        return _merged(
+            _run(
+                MiniBatchKMeans(n, n_init=1, max_iter=20, batch_size=4096, random_state=SEED), vectors
+            ).cluster_centers_
+        )
     begun = _means(vectors, _labels(_reduced(vectors), n))
     return _merged(_run(KMeans(len(begun), init=begun, n_init=1), vectors).cluster_centers_)
 

@@ -373,6 +373,24 @@ def test_ids_are_looked_up_in_the_images_and_a_job_leaves_what_was_imported(tmp_
     assert store.read(imported)[0] == ["00001.png", "00002.png"]
 
 
+def test_what_was_imported_is_searched_and_scored(tmp_path: Path, folder: Path) -> None:
+    place = tmp_path / "embeddings"
+    vectors = {f"{number:05}": [1.0, number / 100] if number < 6 else [number / 100, 1.0] for number in range(12)}
+    name = "images-m-describe-color-num_layer=-1-num_token=-1-embedsrc=input_last"
+    papers(place, name, vectors, source="input_last")
+    import_vectors(Store(tmp_path / "db"), place, "reference", images=folder, dataset="images")
+    with conditional_image_embeddings.open(tmp_path / "db") as collection:
+        hits = collection.search(image_id="00000.png", conditions="color", k=1)
+        assert [hit.image_id for hit in hits] == ["00001.png"]
+        with pytest.raises(SettingError, match="was imported from 'reference'"):
+            collection.search(text="red", conditions="color")
+    labels = "".join(f"{stem}.png,{'red' if stem < '00006' else 'blue'}\n" for stem in vectors)
+    (tmp_path / "labels.csv").write_text(f"image_id,color\n{labels}")
+    scored = cie("evaluate", tmp_path / "db", "--labels", tmp_path / "labels.csv", "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert [row["precision_at_1"] for row in json.loads(scored.stdout)] == [1.0]
+
+
 def known_rows(store: Store, setting: Setting) -> list[dict[str, Any]]:
     return list(store.image_rows(setting.dataset, setting.source, store.image_ids(setting)).values())
 
@@ -500,3 +518,20 @@ def test_the_commands_say_what_was_done(tmp_path: Path, cars: Store) -> None:
     assert "jsonl writes one file: name it *.jsonl" in error_of(refused, 1)
     for each in FORMATS:
         assert each in cie("export", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"dataset": "d", "method": "dior", "model": "m", "source": 5}, "its setting is damaged"),
+        ({"dataset": "d", "method": "dior", "model": "m", "extra": {"refined": 1}}, "its setting is damaged"),
+        ({"dataset": "d", "method": "dior", "model": "m", "later": 1}, "has later, which"),
+        ({"method": "dior"}, "has None as dataset"),
+        ("text", "no JSON object"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_with_its_line(setting: Any, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"image_id": "a.jpg", "vector": [1.0], "setting": setting}))
+    with pytest.raises(OptionError, match=f"rows.jsonl, line 1: .*{reason}"):
+        import_vectors(Store(tmp_path / "db"), file, "jsonl")

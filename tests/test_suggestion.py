@@ -103,6 +103,14 @@ def test_the_model_names_aspects_itself(builtin: cie.Embedder, monkeypatch: pyte
     assert named == ("car color", "viewpoint")
 
 
+def test_answers_of_the_generative_method_are_words_too(builtin: cie.Embedder) -> None:
+    with cie.load("builtin", method="generative", text_encoder="minilm") as generative:
+        found = cie.suggest(CARS[:24], generative, candidates=["weather", "car color"], propose=False)
+    assert found.aspects[0].condition == "car color"
+    by_dior = cie.suggest(CARS[:24], builtin, candidates=["weather", "car color"], propose=False)
+    assert found.aspects[0].words == by_dior.aspects[0].words
+
+
 def test_open_questions_are_answered_in_full(builtin: cie.Embedder) -> None:
     questions = [prompt("car color"), prompt("viewpoint")]
     answers = dict(ask(builtin, list(enumerate(CARS[:6])), questions, read=lambda _, image: image))

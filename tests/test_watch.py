@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from color_embedder import draw
+import watchfiles
+from color_embedder import ColorEmbedder, draw
+from color_jobs import COLOR
 from commands import cie, error_of
 from PIL import Image
 
+from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.collection.storage.store import Store
+from conditional_image_embeddings.inputs.sources import find
 
 PATIENCE = 120.0  # seconds, on a machine that is busy with other things
 COMMAND = (sys.executable, "-m", "conditional_image_embeddings")
@@ -256,3 +260,26 @@ def test_poll_without_watch_is_wrong_usage(folder: Path, tmp_path: Path) -> None
 def test_a_place_that_does_not_exist_is_not_waited_for(tmp_path: Path) -> None:
     done = cie("embed", tmp_path / "none", "--method", "pixels", "-e", tmp_path / "db", "--watch")
     assert "does not exist" in error_of(done, 1)
+
+
+def test_a_look_that_finds_nothing_to_do_shows_no_bar(
+    folder: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for is_shown in (True, False):
+        run_job(store, find([folder])[0], ColorEmbedder(), COLOR, show_progress_bar=True)
+        assert ("image" in capsys.readouterr().err) is is_shown
+
+
+def test_a_system_that_tells_no_changes_is_told_how_to_do_without(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> Iterator[set[str]]:
+        raise OSError('OS file watch limit reached. about ["/photos"]')
+        yield set()
+
+    monkeypatch.setattr(watchfiles, "watch", full)
+    done = cie("embed", folder, "--method", "pixels", "-e", tmp_path / "db", "--watch")
+    said = error_of(done, 1)
+    assert "OS file watch limit reached" in said
+    assert "--poll 60" in said
+    assert said.count("\n") == 1

@@ -17,6 +17,7 @@ from .embed import embed
 from .evaluate import evaluate
 from .export import export
 from .import_vectors import import_vectors
+from .index import index
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(demo, suggest, embed, search, cluster, duplicates, compare, words, refine, export, import_vectors),
+    *(demo, suggest, embed, search, cluster, duplicates, compare, words, index, refine, export, import_vectors),
     *(evaluate, sweep, reproduce, datasets, models),
 )
 

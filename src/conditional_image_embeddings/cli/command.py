@@ -146,10 +146,10 @@ def report_rows(report: "JobReport") -> list[dict[str, Any]]:
     ]
 
 
-def list_failures(failures: Mapping[str, str]) -> bool:
-    """Tell why the first few images failed, by their ids, and how many more; whether any did."""
+def list_failures(failures: Mapping[str, str], where: str = ", in the table `failures`") -> bool:
+    """Tell why the first few images failed, by their ids, how many more, and where these are; whether any did."""
     for reason in list(failures.values())[:SHOWN_FAILURES]:
         click.echo(f"failed: {reason}", err=True)
     if len(failures) > SHOWN_FAILURES:
-        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more, in the table `failures`", err=True)
+        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more{where}", err=True)
     return bool(failures)

@@ -86,7 +86,7 @@ def suggest(
     if suggested.clear:
         wanted = [f"-c {shlex.quote(each.condition)}" for each in suggested.clear]
         click.echo(f"next: cie embed {shlex.join(sources)} {' '.join(wanted)} -m {shlex.quote(model)}", err=True)
-    if list_failures(suggested.failures):
+    if list_failures(suggested.failures, where=""):
         sys.exit(EXIT_SOME_IMAGES_FAILED)
 
 

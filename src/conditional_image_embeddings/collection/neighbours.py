@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import OptionError, StoreError
+from ..errors import OptionError, StoreError, preview
+from ..inputs.conditions import checked_condition
 from ..methods.settings import Setting
 from ..vectors import unit
 from .storage.store import Store
-from .storage.vector_index import IndexReport
+from .storage.vector_index import MIN_ROWS, IndexReport
 
 LISTED = 1000  # so few images are looked up by their ids
 MAX_CANDIDATES = 4096  # asked of an index; for more, all are compared
@@ -42,24 +43,25 @@ def nearest(
         StoreError: there is no such setting, or it is damaged.
         OptionError: the query has other dimensions than the setting, or is not finite.
     """
-    direction = unit(query)
-    if not np.isfinite(direction).all():
+    if not np.isfinite(query).all():
         raise OptionError("the query holds NaN or infinity")
+    direction = unit(query)
     wanted = None if where_ids is None else set(where_ids)
     if wanted is not None and len(wanted) <= LISTED:
         return _best(*_scored(*store.vectors_of(setting, sorted(wanted)), direction), k)
-    rows = store.count(setting)
     # Of a filter that lets a tenth pass, twenty times as many: those nearby may pass less often than others.
-    asked = k if wanted is None else -(-2 * k * rows // len(wanted))
-    while direction.any() and 0 < asked <= min(MAX_CANDIDATES, rows // 4):
-        found, vectors = store.candidates(setting, direction, asked + 1)
-        image_ids, cosines = _scored(found, vectors, direction)
-        best = _best(*_kept(image_ids, cosines, wanted), k)
+    asked = k if wanted is None else -(-2 * k * store.count(setting) // len(wanted))
+    while direction.any() and 0 < asked <= MAX_CANDIDATES:
         # One more than asked for shows that no equal of the last was left out.
+        image_ids, cosines = _scored(*store.candidates(setting, direction, asked + 1), direction)
+        best = _best(*_kept(image_ids, cosines, wanted), k)
         if len(best[0]) == k and best[1][-1] > max(0, cosines.min()):
             return best
+        if len(image_ids) <= asked:
+            break
         asked *= 4
-    return _compare_all(store, setting, direction, k, wanted)
+    every, cosines = store.similarities(setting, direction)
+    return _best(*_kept(every.to_pylist(), np.nan_to_num(cosines), wanted), k)
 
 
 def build_indexes(
@@ -82,22 +84,39 @@ def build_indexes(
         raise failed[0]
 
 
-def _compare_all(
-    store: Store, setting: Setting, direction: NDArray[np.float32], k: int, wanted: set[str] | None
-) -> Neighbours:
-    image_ids: list[str] = []
-    cosines = np.empty(0, np.float32)
-    for part_ids, vectors in store.scan(setting):
-        if vectors.shape[1:] != direction.shape:
-            raise OptionError(f"a query of shape {direction.shape} fits no vectors of {vectors.shape[1]} dimensions")
-        more, similar = _kept(*_scored(part_ids, vectors, direction), wanted)
-        image_ids, cosines = image_ids + more, np.concatenate([cosines, similar])
-        if len(image_ids) > 2 * (k + MAX_CANDIDATES):
-            image_ids, cosines = _best(image_ids, cosines, k)
-    return _best(image_ids, cosines, k)
+def settings_to_index(store: Store, conditions: Iterable[str | None] = (), pattern: str = "*") -> list[Setting]:
+    """The settings that a glob selects, of these conditions (whatever their case) or, if there are none, of all.
+
+    Raises:
+        StoreError: there are none, or none of one of the conditions.
+    """
+    found = store.settings(pattern)
+    if not found:
+        raise StoreError(f"no setting of {store.uri} matches {pattern!r}")
+    wanted = [(checked_condition(condition) or "").casefold() for condition in conditions]
+    there = {(setting.condition or "").casefold() for setting in found}
+    for condition in wanted:
+        if condition not in there:
+            conditions_there = preview([repr(setting.condition) for setting in found])
+            raise StoreError(f"no setting of {store.uri} is under {condition!r}; there are {conditions_there}")
+    return [each for each in found if not wanted or (each.condition or "").casefold() in wanted]
+
+
+def summary(report: IndexReport) -> str:
+    """One line for people."""
+    size = f"{report.kind}, {(report.size_bytes or 0) / 1e6:,.1f} MB"
+    said = {
+        "exact": f"none is needed, fewer than {MIN_ROWS:,} are all compared",
+        "current": f"up to date ({size})",
+        "updated": f"updated in {report.seconds:.1f} s ({size})",
+        "built": f"built in {report.seconds:.1f} s ({size})",
+    }
+    return f"{report.setting.name}: {report.rows:,} vectors: {said[report.action]}"
 
 
 def _scored(image_ids: list[str], vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> Neighbours:
+    if vectors.shape[1:] != direction.shape:
+        raise OptionError(f"a query of shape {direction.shape} fits no vectors of {vectors.shape[1]} dimensions")
     # Row by row: a matrix product rounds a row differently in another block, and equal vectors would not tie.
     with np.errstate(invalid="ignore"):
         cosines = np.einsum("ij,j->i", unit(vectors), direction)

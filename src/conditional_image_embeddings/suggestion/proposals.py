@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from tqdm.auto import tqdm
 
 from ..errors import ImageError
 from ..inputs.aspects import folded, listed_names
@@ -23,7 +24,11 @@ MIN_PROPOSED = 8  # fewer distinct names from all answers, and the known aspects
 
 
 def proposed(
-    embedder: "Embedder", images: Sequence[tuple[Hashable, Any]], read: Callable[[Any, Any], Image.Image]
+    embedder: "Embedder",
+    images: Sequence[tuple[Hashable, Any]],
+    read: Callable[[Any, Any], Image.Image],
+    *,
+    show_progress_bar: bool | None = None,
 ) -> tuple[str, ...]:
     """Aspects that the model lists for these images, the most frequent first; none if it answers in no lists.
 
@@ -31,15 +36,18 @@ def proposed(
         embedder: One that stands on a vision-language model.
         images: Pairs of a key and what `read` takes; those that cannot be read are left out.
         read: From a key and its image to the picture, as `Embedder.stream`'s.
+        show_progress_bar: None shows it on a terminal.
 
     Raises:
         ModelError: the model generates nothing.
     """
     from ..methods.questions import ask
 
+    disable = None if show_progress_bar is None else not show_progress_bar
+    outcomes = ask(embedder, images, OPEN_QUESTIONS, read=read)
     listed = {
         key: [name for answer in answers for name in listed_names(answer.text, complete=answer.complete)]
-        for key, answers in ask(embedder, images, OPEN_QUESTIONS, read=read)
+        for key, answers in tqdm(outcomes, total=len(images), desc="asking", unit="image", disable=disable, leave=False)
         if not isinstance(answers, ImageError)
     }
     # In the order of the images, whatever order the answers came in: names as frequent as each other stay in it.

@@ -108,7 +108,8 @@ def suggest_for(
 
     by_model: tuple[str, ...] = ()
     if propose:
-        by_model = proposed(embedder, images[:: math.ceil(len(images) / ASKED)], read)
+        asked = images[:: math.ceil(len(images) / ASKED)]
+        by_model = proposed(embedder, asked, read, show_progress_bar=show_progress_bar)
         tried = tuple(distinct([*tried, *by_model, *(known_aspects() if len(by_model) < MIN_PROPOSED else ())]))
     logger.info("%d aspects are tried; the model proposed %d", len(tried), len(by_model))
     request = Request(conditions=(*tried, None), top_words=1, min_probability=1.0)  # the first word, and no other

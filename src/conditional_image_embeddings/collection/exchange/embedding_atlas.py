@@ -68,10 +68,13 @@ class _Map:
 
         def parts() -> Iterator[NDArray[np.float32]]:
             for block in selection.blocks(setting):
-                at.extend(row_of[image_id] for image_id in block.image_ids)
-                yield block.vectors
+                kept = [
+                    row for row, image_id in enumerate(block.image_ids) if image_id in row_of
+                ]  # a job may be writing
+                at.extend(row_of[block.image_ids[row]] for row in kept)
+                yield block.vectors[kept]
 
-        with projection.matrix(parts, selection.count(setting), folder) as values:
+        with projection.matrix(parts, len(row_of), folder) as values:
             self._place, self.made_by = projection.plane(values)
             ids, self._distances = projection.neighbors(values)
         self._ids = np.array(at)[ids]

@@ -26,7 +26,7 @@ Parts = Callable[[], Iterable[NDArray[np.float32]]]
 
 @contextmanager
 def matrix(parts: Parts, rows: int, folder: Path) -> Iterator[NDArray[np.float32]]:
-    """Unit vectors (rows, d) in a file of this folder, for as long as the block runs."""
+    """Unit vectors (n, d), of at most so many rows, in a file of this folder, for as long as the block runs."""
     with tempfile.TemporaryFile(dir=folder) as file:
         values, start = np.empty((0, 0), np.float32), 0
         for part in parts():
@@ -34,7 +34,7 @@ def matrix(parts: Parts, rows: int, folder: Path) -> Iterator[NDArray[np.float32
                 values = np.memmap(file, np.float32, "w+", shape=(rows, part.shape[1]))
             values[start : start + len(part)] = unit(part)
             start += len(part)
-        yield values
+        yield values[:start]
 
 
 def plane(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import CieError, OptionError
 from ...methods.settings import Setting
+from ..storage.setting_tables import check_types
 from ..storage.store import Store
 
 MOST_ARRAY_BYTES = 4 << 30  # of a file of fitted arrays: a whitening of 16,384 dimensions has one gigabyte
@@ -57,7 +58,7 @@ class Provenance:
         versions = {str(name): str(version) for name, version in named}
         try:
             setting = Setting.from_json(json.dumps(told["setting"]), written_by=versions)
-            setting.name  # noqa: B018 - values of a wrong kind show here
+            check_types(setting)
         except CieError as error:
             raise OptionError(str(error)) from error
         except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:

@@ -110,7 +110,7 @@ def run_job(
             total=total,
             desc=source.dataset,
             unit="image",
-            disable=None if show_progress_bar is None else not show_progress_bar,
+            disable=not total or (None if show_progress_bar is None else not show_progress_bar),
         ) as bar:
             for pattern in filter(any, lacking.patterns):
                 job.run(pattern, bar, batch_size, workers)

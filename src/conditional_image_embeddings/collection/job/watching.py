@@ -149,26 +149,27 @@ class Watch:
     def _changes(self) -> Iterator[set[str]]:
         """Paths that changed; often none."""
         folders = [folder for folder in self._lookup.folders if folder.is_dir()]
-        if self._poll is not None or not folders:
-            while True:
-                yield set()
-                time.sleep(min(TICK, self._poll or TICK))
-        from watchfiles import watch
+        if folders and self._poll is None:
+            from watchfiles import watch
 
-        try:
-            for changes in watch(
-                *folders,
-                watch_filter=None,
-                debounce=int(LONGEST_UNREST * 1000),
-                step=int(QUIET * 1000),
-                rust_timeout=int(TICK * 1000),
-                yield_on_timeout=True,
-                ignore_permission_denied=True,
-            ):
-                yield {path for _, path in changes}
-        except OSError as error:  # too many folders for the system's limit
-            reason = " ".join(str(error).split())
-            raise SourceError(f"the system cannot tell of changes ({reason}): look every minute, --poll 60") from error
+            try:
+                for changes in watch(
+                    *folders,
+                    watch_filter=None,
+                    debounce=int(LONGEST_UNREST * 1000),
+                    step=int(QUIET * 1000),
+                    rust_timeout=int(TICK * 1000),
+                    yield_on_timeout=True,
+                    ignore_permission_denied=True,
+                ):
+                    yield {path for _, path in changes}
+            except (OSError, RuntimeError) as error:  # too many folders for the system's limit
+                if all(folder.is_dir() for folder in folders):
+                    reason = " ".join(str(error).split())
+                    raise SourceError(f"changes cannot be watched ({reason}): look every minute, --poll 60") from error
+        while True:  # no folder is there, or none is to be listened to
+            yield set()
+            time.sleep(min(TICK, self._poll or TICK))
 
     def _matters(self, path: str) -> bool:
         """Whether it may be an image, or a folder; nothing that this job writes itself."""

@@ -111,7 +111,7 @@ class SettingTables(ImageTables):
             try:
                 written_by = _information(metadata)
                 setting = Setting.from_json(metadata[METADATA_KEY].decode(), written_by=written_by)
-                _check_types(setting)
+                check_types(setting)
             except SettingError as error:
                 raise StoreError(f"table {name} of {self.uri}: {error}") from error
             except OptionError as error:
@@ -213,7 +213,7 @@ def _names_setting(table: str) -> bool:
     return re.search(r"-[0-9a-f]{8,}$", table) is not None
 
 
-def _check_types(setting: Setting) -> None:
+def check_types(setting: Setting) -> None:
     """Whether the values can be a setting's: JSON holds anything."""
     texts = (setting.dataset, setting.method, setting.model)
     optional = (setting.source, setting.revision, setting.condition, setting.prompt_type)

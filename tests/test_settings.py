@@ -14,7 +14,6 @@ from color_embedder import draw
 from PIL import Image
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection.job import embedding_job
 from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.versions import installed_versions
@@ -177,8 +176,8 @@ def test_versions_are_kept_and_a_job_that_goes_on_with_others_says_so(
         run_job(store, find([folder])[0], cie.load("pixels"), Request())
         assert not caplog.records
         later = {**installed_versions(), "torch": "9.0"}
-        for module in ("setting_tables", "embedding_job"):
-            monkeypatch.setattr(f"{embedding_job.__package__}.{module}.installed_versions", lambda: later)
+        for module in ("storage.setting_tables", "job.embedding_job"):
+            monkeypatch.setattr(f"conditional_image_embeddings.collection.{module}.installed_versions", lambda: later)
         run_job(store, find([folder])[0], cie.load("pixels"), Request())
         assert not caplog.records  # nothing was to do
         Image.new("RGB", (9, 9), "red").save(folder / "newer.png")

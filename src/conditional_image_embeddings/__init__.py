@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .errors import ExtraError as ExtraError
     from .errors import ImageError as ImageError
     from .errors import ModelError as ModelError
+    from .errors import NoImagesError as NoImagesError
     from .errors import OptionError as OptionError
     from .errors import ReproductionError as ReproductionError
     from .errors import SettingError as SettingError
@@ -50,6 +51,7 @@ __all__ = [
     "ExtraError",
     "ImageError",
     "ModelError",
+    "NoImagesError",
     "OptionError",
     "ReproductionError",
     "SettingError",

@@ -14,7 +14,7 @@ import numpy as np
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.collection.search import Hits
+from conditional_image_embeddings.collection.searching.hits import Hits
 
 MEANINGLESS = ("zebra", "dog", "invoice", "seven", "tuesday")
 

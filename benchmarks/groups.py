@@ -23,8 +23,8 @@ import measuring
 import numpy as np
 from numpy.typing import NDArray
 
-from conditional_image_embeddings.collection.clusters import clusters
-from conditional_image_embeddings.collection.duplicates import duplicates
+from conditional_image_embeddings.collection.grouping.clusters import clusters
+from conditional_image_embeddings.collection.grouping.duplicates import duplicates
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
 from conditional_image_embeddings.methods.settings import Setting

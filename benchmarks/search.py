@@ -21,8 +21,9 @@ from typing import Any
 import measuring
 import numpy as np
 
-from conditional_image_embeddings.collection.neighbours import nearest
-from conditional_image_embeddings.collection.search import Choice, search
+from conditional_image_embeddings.collection.searching.hits import Choice
+from conditional_image_embeddings.collection.searching.neighbours import nearest
+from conditional_image_embeddings.collection.searching.search import search
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.vectors import unit

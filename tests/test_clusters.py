@@ -18,9 +18,9 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings import datasets
-from conditional_image_embeddings.collection import centres, cluster_names
-from conditional_image_embeddings.collection.cluster_names import telling_words
-from conditional_image_embeddings.collection.clusters import Cluster, clusters
+from conditional_image_embeddings.collection.grouping import centres, cluster_names
+from conditional_image_embeddings.collection.grouping.cluster_names import telling_words
+from conditional_image_embeddings.collection.grouping.clusters import Cluster, clusters
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import OptionError, StoreError
 

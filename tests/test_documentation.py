@@ -90,3 +90,15 @@ def test_the_examples_run(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert shown.err == ""
     first, *_ = (ROOT / "examples" / path.name).read_text().splitlines()
     assert first.startswith('"""')
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebooks_run(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in cells), "run it before it is committed"
+    said = [line for cell in cells for output in cell["outputs"] for line in output.get("text", [])]
+    world: dict[str, object] = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), path.name, "exec"), world)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == [line.split()[0] for line in said]

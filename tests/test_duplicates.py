@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings.collection import leaders as blocks
-from conditional_image_embeddings.collection.duplicates import Duplicate, duplicates
-from conditional_image_embeddings.collection.leaders import ROUNDING, leaders
+from conditional_image_embeddings.collection.grouping import leaders as blocks
+from conditional_image_embeddings.collection.grouping.duplicates import Duplicate, duplicates
+from conditional_image_embeddings.collection.grouping.leaders import ROUNDING, leaders
 from conditional_image_embeddings.collection.percentiles import percentiles
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord

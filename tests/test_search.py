@@ -16,9 +16,9 @@ from PIL import Image
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.cutoff import cutoff
-from conditional_image_embeddings.collection.neighbours import build_indexes
 from conditional_image_embeddings.collection.percentiles import Percentiles, percentiles
+from conditional_image_embeddings.collection.searching.cutoff import cutoff
+from conditional_image_embeddings.collection.searching.neighbours import build_indexes
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.datasets.synthetic_cars import make
 

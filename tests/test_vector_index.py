@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from conditional_image_embeddings.cli import main
-from conditional_image_embeddings.collection.neighbours import build_indexes, nearest
+from conditional_image_embeddings.collection.searching.neighbours import build_indexes, nearest
 from conditional_image_embeddings.collection.storage import vector_index
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import OptionError, StoreError

@@ -12,7 +12,7 @@ from .command import Command, output_file
 from .terminal import print_table
 
 if TYPE_CHECKING:
-    from ..collection.clusters import Cluster
+    from ..collection.grouping.clusters import Cluster
 
 SHOWN_WORDS, SHOWN_IDS = 3, 3
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -47,7 +47,7 @@ def cluster(
     """
     from dataclasses import asdict
 
-    from ..collection.clusters import clusters, write_labels
+    from ..collection.grouping.clusters import clusters, write_labels
     from ..collection.spaces import choose
     from ..collection.storage.store import Store
     from ..reports import groups_page

@@ -13,7 +13,7 @@ from .command import Command, output_file
 from .terminal import print_table
 
 if TYPE_CHECKING:
-    from ..collection.duplicates import Duplicate
+    from ..collection.grouping.duplicates import Duplicate
 
 SHOWN_GROUPS, SHOWN_IMAGES = 20, 8
 
@@ -62,7 +62,7 @@ def duplicates(
     """
     from dataclasses import asdict
 
-    from ..collection.duplicates import duplicates as find
+    from ..collection.grouping.duplicates import duplicates as find
     from ..collection.spaces import choose
     from ..collection.storage.store import Store
     from ..reports import groups_page

@@ -20,7 +20,7 @@ def index(db: str, conditions: tuple[str, ...], pattern: str, as_json: bool) -> 
     \b
     Example:  cie index ./embeddings
     """
-    from ..collection.neighbours import build_indexes, settings_to_index, summary
+    from ..collection.searching.neighbours import build_indexes, settings_to_index, summary
     from ..collection.storage.store import Store
 
     store = Store(db, create=False)

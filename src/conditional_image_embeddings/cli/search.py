@@ -13,7 +13,7 @@ from .command import Command
 from .terminal import print_table
 
 if TYPE_CHECKING:
-    from ..collection.search import Hits
+    from ..collection.searching.hits import Hits
 
 WEIGHT = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 SHOWN_WORDS = 2

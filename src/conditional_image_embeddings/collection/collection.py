@@ -10,15 +10,16 @@ from ..errors import OptionError, StoreError, preview
 from ..inputs.conditions import Conditions, checked_condition, checked_conditions
 from ..methods.bound import BoundEmbedder
 from ..methods.settings import Setting
-from .clusters import Cluster, clusters
 from .comparison import Comparison, compare_stored
-from .duplicates import Duplicate, duplicates
 from .exchange import exporting
 from .exchange.exporting import Exported
 from .facets import Facets, facets
-from .query import Query
+from .grouping.clusters import Cluster, clusters
+from .grouping.duplicates import Duplicate, duplicates
 from .query_embedders import QueryEmbedders, load_stored
-from .search import MOST_HITS, Choice, Hits, search, weights_of
+from .searching.hits import MOST_HITS, Choice, Hits, weights_of
+from .searching.query import Query
+from .searching.search import search
 from .spaces import choose, widest
 from .storage.store import Store
 from .words import settings_with_words

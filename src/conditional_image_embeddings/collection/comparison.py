@@ -16,8 +16,8 @@ from ..methods.registry import describe
 from ..methods.settings import Setting
 from ..vectors import pairwise_similarity
 from .percentiles import percentiles
-from .query import Query
 from .query_embedders import QueryEmbedders
+from .searching.query import Query
 from .storage.store import Store
 
 TOP_WORDS = 5

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .pages import data_url, write_page
 
 if TYPE_CHECKING:
-    from ..collection.clusters import Cluster
-    from ..collection.duplicates import Duplicate
+    from ..collection.grouping.clusters import Cluster
+    from ..collection.grouping.duplicates import Duplicate
     from ..collection.storage.store import Store
     from ..methods.settings import Setting
 

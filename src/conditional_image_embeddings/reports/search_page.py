@@ -10,7 +10,7 @@ from ..inputs.images import read_image, thumbnail
 from .pages import data_url, write_page
 
 if TYPE_CHECKING:
-    from ..collection.search import Hit, Hits
+    from ..collection.searching.hits import Hit, Hits
     from ..collection.storage.store import Store
 
 SHOWN_WORDS = 3

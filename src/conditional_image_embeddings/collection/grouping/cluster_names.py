@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import log, sqrt
 
-from .words import EMPTY
+from ..words import EMPTY
 
 PRIOR = 10.0  # answers that the prior counts as
 LEAST = 0.01  # of a group's answers: what is rarer is not listed

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import OptionError, StoreError
-from ..methods.settings import Setting
+from ...errors import OptionError, StoreError
+from ...methods.settings import Setting
+from ..percentiles import percentiles
+from ..storage.store import Store
 from .leaders import cosines_of_pairs, leaders
-from .percentiles import percentiles
 from .selection import selected_ids, unit_vectors
-from .storage.store import Store
 
 THRESHOLD = 0.999  # of random pairs of the collection
 

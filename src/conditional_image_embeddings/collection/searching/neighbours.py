@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import OptionError, StoreError, preview
-from ..inputs.conditions import checked_condition
-from ..methods.settings import Setting
-from ..vectors import unit
-from .storage.store import Store
-from .storage.vector_index import MIN_ROWS, IndexReport
+from ...errors import OptionError, StoreError, preview
+from ...inputs.conditions import checked_condition
+from ...methods.settings import Setting
+from ...vectors import unit
+from ..storage.store import Store
+from ..storage.vector_index import MIN_ROWS, IndexReport
 
 LISTED = 1000  # so few images are looked up by their ids
 MAX_CANDIDATES = 4096  # asked of an index; for more, all are compared

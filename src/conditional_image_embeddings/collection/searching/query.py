@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionError, StoreError, preview
-from ..inputs.conditions import normalized_text
-from ..inputs.encoded import read_encoded
-from ..methods.bound import encode_under
-from ..methods.options import is_one_image
-from ..methods.settings import Setting
-from ..vectors import unit
-from .query_embedders import QueryEmbedders
-from .storage.store import Store
+from ...errors import OptionError, StoreError, preview
+from ...inputs.conditions import normalized_text
+from ...inputs.encoded import read_encoded
+from ...methods.bound import encode_under
+from ...methods.options import is_one_image
+from ...methods.settings import Setting
+from ...vectors import unit
+from ..query_embedders import QueryEmbedders
+from ..storage.store import Store
 
 MOST_PARTS = 1000
 LONGEST_TEXT = 10_000  # characters

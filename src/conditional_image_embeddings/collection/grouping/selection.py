@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionError, StoreError, preview
-from ..methods.settings import Setting
-from ..vectors import unit
-from .storage.store import Store
+from ...errors import OptionError, StoreError, preview
+from ...methods.settings import Setting
+from ...vectors import unit
+from ..storage.store import Store
 
 
 def selected_ids(store: Store, setting: Setting, where: str | None = None) -> list[str]:

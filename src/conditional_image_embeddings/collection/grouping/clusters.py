@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionError
-from ..inputs.arguments import optional_count
-from ..methods.settings import Setting
+from ...errors import OptionError
+from ...inputs.arguments import optional_count
+from ...methods.settings import Setting
+from ..storage.digests import digests
+from ..storage.store import Store
 from . import centres
 from .cluster_names import WordShare, answers, names, telling_words
 from .selection import finite, selected_ids, unit_vectors
-from .storage.digests import digests
-from .storage.store import Store
 
 WORDS = 5  # of a group, that are told
 

@@ -1,0 +1,1 @@
+"""Groups under a condition, named by their words; images alike in every respect asked for."""

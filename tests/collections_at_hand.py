@@ -42,9 +42,9 @@ def add(
 
 def random_store(path: Path, number: int, *conditions: str | None, dimensions: int = 8, seed: int = 0) -> Store:
     """Random vectors of various lengths, of the same images under each condition, stored in different orders."""
-    store, generator = Store(path), np.random.default_rng(seed)
+    store, generator, image_ids = Store(path), np.random.default_rng(seed), names(number)
     for condition in conditions:
         order = generator.permutation(number)
         vectors = generator.normal(size=(number, dimensions)) * generator.uniform(0.1, 10, (number, 1))
-        add(store, setting(condition), [names(number)[i] for i in order], vectors.astype(np.float32))
+        add(store, setting(condition), [image_ids[i] for i in order], vectors.astype(np.float32))
     return store

@@ -175,7 +175,7 @@ def few_digests(monkeypatch: pytest.MonkeyPatch) -> None:
     def digest(text: str) -> int:
         return plain(text) if "\0" in text else plain(text) % 5  # an image's place is told apart
 
-    for room in ("digests", "lacking"):
+    for room in ("storage.digests", "job.lacking"):
         monkeypatch.setattr(f"conditional_image_embeddings.collection.{room}.digest", digest)
 
 

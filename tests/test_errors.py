@@ -18,7 +18,7 @@ from commands import ROOT, Finished, cie, error_of, script
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.collection.storage import store
 from conditional_image_embeddings.errors import CieError
-from conditional_image_embeddings.inputs import sources
+from conditional_image_embeddings.inputs import lookup, sources
 
 SOURCE = ROOT / "src/conditional_image_embeddings"
 
@@ -34,7 +34,8 @@ def ending_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *argument
         raise error
 
     monkeypatch.setattr(datasets, "describe", fail)
-    monkeypatch.setattr(sources, "find", fail)
+    for room in (sources, lookup):
+        monkeypatch.setattr(room, "find", fail)
     return cie(*(arguments or ("datasets", "list")))
 
 

@@ -175,7 +175,7 @@ def test_a_filter_that_is_none_is_one_line(random_collection: cie.Collection, wh
         ({"image_id": None}, "nothing to search for"),
         ({"image_id": []}, "nothing to search for"),
         ({"image_id": "o'hara.png"}, '"o\'hara.png" has no vector'),
-        ({"image_id": "0000.png"}, "similar: '00000.png'"),
+        ({"image_id": "0000.png"}, "similar: '000"),
         ({"image_id": {"00000.png": 0}}, "a weight is a number"),
         ({"image_id": [("00000.png", 1), ("00000.png", -1)]}, "cancel each other"),
         ({"image_id": ["00000.png"] * 1001}, "at most 1000"),
@@ -257,11 +257,11 @@ def test_percentiles_are_stored_and_follow_the_collection(tmp_path: Path) -> Non
 
 
 def test_percentiles_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
+    generator, image_ids = np.random.default_rng(0), names(2100)
     vectors, fitted = generator.normal(size=(2100, 4)).astype(np.float32), []
     for order in (np.arange(2100), generator.permutation(2100)):
         store = Store(tmp_path / str(len(fitted)))
-        store.add_vectors(setting(), [names(2100)[row] for row in order], vectors[order])
+        store.add_vectors(setting(), [image_ids[row] for row in order], vectors[order])
         fitted.append(percentiles(store, setting()))
     np.testing.assert_allclose(fitted[0].values, fitted[1].values, atol=1e-6)
 
@@ -408,10 +408,11 @@ def test_weights_are_read_from_the_command_line(tmp_path: Path) -> None:
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> cie.Collection:
     """12,000 images in clusters that differ from condition to condition, under two conditions with an index each."""
     store, generator, number = Store(tmp_path_factory.mktemp("indexed")), np.random.default_rng(0), 12_000
+    image_ids = names(number)
     for condition in ("color", "shape"):
         centres, order = generator.normal(size=(40, 32)), generator.permutation(number)
         vectors = centres[generator.integers(0, 40, number)] + 0.7 * generator.normal(size=(number, 32))
-        store.add_vectors(setting(condition), [names(number)[row] for row in order], vectors.astype(np.float32))
+        store.add_vectors(setting(condition), [image_ids[row] for row in order], vectors.astype(np.float32))
     assert [report.action for report in build_indexes(store, store.settings())] == ["built", "built"]
     return cie.open(store.uri)
 

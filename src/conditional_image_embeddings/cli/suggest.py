@@ -26,7 +26,7 @@ SHOWN_ALIKE = 3
 @click.option("--sample", type=click.IntRange(3, 1000), default=100, show_default=True, help="Images, drawn at random.")
 @click.option("--candidate", "candidates", multiple=True, metavar="ASPECT", help="Try this one too; repeat it.")
 @click.option("--no-proposals", is_flag=True, help="Try the candidates given and no other aspect.")
-@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of the draw.")
+@click.option("--seed", type=limits.SEED, default=42, show_default=True, help="Of the draw.")
 @click.option("--include-hidden", is_flag=True, help="Take hidden files too, as in cie embed.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches, as in .gitignore.")
 @click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")

@@ -20,7 +20,7 @@ COMMANDS_OPTIONS = {  # and their defaults
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """Settings by condition, all else equal; `shared` is what they have in common, without a condition."""
 
@@ -30,6 +30,11 @@ class Space:
     def find(self, condition: str | None) -> Setting | None:
         """The setting of a condition, whatever its case."""
         return next((setting for name, setting in self.settings.items() if _folded(name) == _folded(condition)), None)
+
+    def find_all(self, conditions: Sequence[str | None]) -> list[Setting] | None:
+        """Their settings; None where one is missing."""
+        found = [setting for name in conditions if (setting := self.find(name)) is not None]
+        return found if len(found) == len(conditions) else None
 
     @property
     def is_refined(self) -> bool:
@@ -72,18 +77,15 @@ def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -
         raise StoreError(
             hint or f"{store.uri} has no embeddings: make some with `cie embed ... -e {shlex.quote(store.uri)}`"
         )
-    fitting = [space for space in every if all(space.find(name) is not None for name in wanted.values())]
-    if len(fitting) > 1:
-        fitting = [space for space in fitting if not space.is_refined] or fitting
-    if len(fitting) == 1:
-        return {given: _found(fitting[0], name) for given, name in wanted.items()}
-    if fitting:
-        first = next(iter(wanted.values()))
-        names = preview([_found(space, first).name for space in fitting])
-        differing = ", ".join(_differing(fitting))
+    fitting = {space: found for space in every if (found := space.find_all(list(wanted.values()))) is not None}
+    plain = {space: found for space, found in fitting.items() if not space.is_refined} or fitting
+    if len(plain) == 1:
+        return dict(zip(wanted, *plain.values(), strict=True))
+    if plain:
+        names = preview([found[0].name for found in plain.values()])
         raise StoreError(
-            f"{len(fitting)} settings fit, which differ in {differing}: choose with --setting (in Python setting=) "
-            f"among {names}"
+            f"{len(plain)} settings fit, which differ in {', '.join(_differing(list(plain)))}: choose with --setting "
+            f"(in Python setting=) among {names}"
         )
     raise StoreError(_lacking(store, every, list(wanted.values())))
 
@@ -107,13 +109,6 @@ def embed_command(store: Store, setting: Setting, conditions: Sequence[str | Non
         if value is not None and value != default:
             parts += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
     return " ".join([*parts, "-e", shlex.quote(store.uri)])
-
-
-def _found(space: Space, name: str | None) -> Setting:
-    setting = space.find(name)
-    if setting is None:
-        raise AssertionError(name)
-    return setting
 
 
 def _folded(condition: str | None) -> str | None:

@@ -102,7 +102,7 @@ def words_of(told: Any) -> list[tuple[str, float]] | None:
     if told is None:
         return None
     if not isinstance(told, list) or not all(isinstance(each, Mapping) and "word" in each for each in told):
-        raise ValueError(f"words are objects of word and probability, not {str(told)[:60]}")
+        raise ValueError(f"words are objects of word and probability, not {str(told)[:60]}")  # caught: a bad row
     return [(str(each["word"]), float(each.get("probability", np.nan))) for each in told]
 
 

@@ -22,6 +22,7 @@ from ..query_embedders import QueryEmbedders
 from ..storage.store import Store
 
 MOST_PARTS = 1000
+MOST_COMPARED = 20_000  # ids that a misspelt one is held against
 LONGEST_TEXT = 10_000  # characters
 
 Weighted = Mapping[str, float]
@@ -130,7 +131,8 @@ def _mean(vectors: NDArray[Any], weights: Sequence[float], setting: Setting) -> 
 def _stored(store: Store, setting: Setting, image_ids: Sequence[str]) -> NDArray[np.float32]:
     there, vectors = store.vectors_of(setting, image_ids)
     if missing := [each for each in image_ids if each not in set(there)]:
-        close = difflib.get_close_matches(missing[0], store.image_ids(setting), n=3)
+        known = store.image_ids(setting) if store.count(setting) <= MOST_COMPARED else []
+        close = difflib.get_close_matches(missing[0], known, n=3)
         hint = f"; similar: {', '.join(map(repr, close))}" if close else ""
         named = preview([repr(each) for each in missing])
         raise StoreError(f"{named} has no vector under {setting.condition!r} in {store.uri}{hint}")

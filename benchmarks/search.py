@@ -23,6 +23,7 @@ import numpy as np
 
 from conditional_image_embeddings.collection.searching.hits import Choice
 from conditional_image_embeddings.collection.searching.neighbours import nearest
+from conditional_image_embeddings.collection.searching.scoring import score_candidates
 from conditional_image_embeddings.collection.searching.search import search
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.methods.settings import Setting
@@ -118,7 +119,21 @@ def search_ours(directory: Path, arguments: argparse.Namespace, truth: dict[str,
 
 
 def search_two(directory: Path, arguments: argparse.Namespace, truth: dict[str, list[set[str]]]) -> dict[str, float]:
-    """Everything that `Collection.search` does once it has the query's vectors."""
+    """The images that score highest under both, as `nearest` under one."""
+    store = Store(directory / "db", create=False)
+    queries = [queries_of(each, arguments) for each in CONDITIONS]
+
+    def answer(number: int) -> list[str]:
+        vectors = [each[number] for each in queries]
+        scored = score_candidates(store, list(SETTINGS.values()), vectors, np.ones(2), Choice(k=K))
+        best = np.argsort(-scored.cosines.sum(axis=1))[:K] if scored else []
+        return scored.image_ids.take(best).to_pylist() if scored else []
+
+    return answered(answer, truth["two"])
+
+
+def hits_of_two(directory: Path, arguments: argparse.Namespace, truth: dict[str, list[set[str]]]) -> dict[str, float]:
+    """Everything that `Collection.search` does once it has the query's vectors: words, paths and percentiles too."""
     store = Store(directory / "db", create=False)
     queries = [queries_of(each, arguments) for each in CONDITIONS]
     weights = dict.fromkeys(SETTINGS, 1.0)
@@ -166,6 +181,7 @@ def search_faiss(directory: Path, arguments: argparse.Namespace, truth: dict[str
 CONTENDERS: dict[str, tuple[Callable[..., Any] | None, Callable[..., Any]]] = {
     "one condition": (build_ours, search_ours),
     "two conditions": (None, search_two),
+    "two conditions, whole hits": (None, hits_of_two),
     "faiss HNSW, one condition": (build_faiss, search_faiss),
 }
 
@@ -202,7 +218,7 @@ def main() -> None:
         for condition, setting in SETTINGS.items():
             Store(directory / "db").replace_vectors(setting, parts(condition, arguments))
         truth = true_neighbours(arguments)
-        for name, (build, answer) in list(CONTENDERS.items())[: 2 if arguments.no_rival else 3]:
+        for name, (build, answer) in list(CONTENDERS.items())[: 3 if arguments.no_rival else 4]:
             built, peak = in_a_process(build, directory, arguments) if build else ({}, 0)
             found, searching = in_a_process(answer, directory, arguments, truth)
             rows.append(

@@ -17,6 +17,7 @@ from ..storage.store import Store
 from ..storage.vector_index import MIN_ROWS, IndexReport
 
 LISTED = 1000  # so few images are looked up by their ids
+MIN_CANDIDATES = 100  # of fewer, an index misses more where neighbours differ by little
 MAX_CANDIDATES = 4096  # asked of an index; for more, all are compared
 
 Neighbours = tuple[list[str], NDArray[np.float32]]
@@ -53,11 +54,12 @@ def nearest(
     asked = k if wanted is None else -(-2 * k * store.count(setting) // len(wanted))
     while direction.any() and 0 < asked <= MAX_CANDIDATES:
         # One more than asked for shows that no equal of the last was left out.
-        image_ids, cosines = _scored(*store.candidates(setting, direction, asked + 1), direction)
+        count = max(asked + 1, MIN_CANDIDATES)
+        image_ids, cosines = _scored(*store.candidates(setting, direction, count), direction)
         best = _best(*_kept(image_ids, cosines, wanted), k)
         if len(best[0]) == k and best[1][-1] > max(0, cosines.min()):
             return best
-        if len(image_ids) <= asked:
+        if len(image_ids) < count:
             break
         asked *= 4
     every, cosines = store.similarities(setting, direction)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +48,12 @@ def score_candidates(
     if len(settings) == 1:
         image_ids, similarities = nearest(store, settings[0], vectors[0], asked, where_ids=choice.among)
         return Scored(pa.array(image_ids, pa.string()), similarities[:, None])
-    listed = [
-        (factor, store.rough_candidates(setting, vector, min(MAX_CANDIDATES, rows // 4)))
-        for setting, vector, factor in zip(settings, vectors, factors, strict=True)
-        if factor > 0
-    ]
+    near = [each for each in zip(settings, vectors, factors, strict=True) if each[2] > 0]
+    with ThreadPoolExecutor(len(settings)) as threads:  # LanceDB computes without Python's lock
+        count = min(MAX_CANDIDATES, rows // 4)
+        listed = list(threads.map(lambda each: store.rough_candidates(each[0], each[1], count), near))
     most: Counter[str] = Counter()
-    for factor, rough in listed:
+    for (_, _, factor), rough in zip(near, listed, strict=True):
         least = min(rough.values(), default=0.0)
         most.update({image_id: factor * (similar - least) for image_id, similar in rough.items()})
     among = None if choice.among is None else set(choice.among)
@@ -64,10 +64,13 @@ def score_candidates(
 
 def _scored(store: Store, settings: Sequence[Setting], vectors: Sequence[Vector], image_ids: Sequence[str]) -> Scored:
     """Those of these images that have a vector under each setting."""
-    columns: list[dict[str, float]] = []
-    for setting, vector in zip(settings, vectors, strict=True):
+
+    def column(setting: Setting, vector: Vector) -> dict[str, float]:
         there, stored = store.vectors_of(setting, image_ids)
-        columns.append(dict(zip(there, cosines(stored, vector).tolist(), strict=True)))
+        return dict(zip(there, cosines(stored, vector).tolist(), strict=True))
+
+    with ThreadPoolExecutor(len(settings)) as threads:
+        columns = list(threads.map(column, settings, vectors))
     names = [name for name in image_ids if all(name in column for column in columns)]
     similar = [[column[name] for column in columns] for name in names]
     return Scored(pa.array(names, pa.string()), np.array(similar, np.float32).reshape(-1, len(columns)))

@@ -434,6 +434,25 @@ def test_candidates_find_what_brute_force_finds(indexed: cie.Collection, asked: 
     assert found >= 0.95 * total
 
 
+def test_the_command_builds_an_index_that_is_due(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store, image_ids = Store(tmp_path), names(10_000)
+    store.add_vectors(setting("color"), image_ids, np.random.default_rng(0).normal(size=(10_000, 16)).astype("f4"))
+    asked = (tmp_path, "--id", image_ids[0], "-c", "color", "-k", 3, "--json")
+    assert store.index_is_due(setting("color"))
+    without = run(*asked, "--no-index")
+    assert store.index_is_due(setting("color"))
+    with store.writing():
+        meanwhile = run(*asked)
+    assert "searched with the index as it is: another job is writing" in caplog.text
+    done = run(*asked)
+    assert not store.index_is_due(setting("color"))
+    assert [report.action for report in cie.open(tmp_path).build_index("color")] == ["current"]
+    assert "(candidates from the index)" in done.stderr
+    hits = [[hit["image_id"] for hit in json.loads(each.stdout)] for each in (without, meanwhile, done)]
+    assert hits[0] == hits[1]
+    assert len(set(hits[0]) & set(hits[2])) >= 2
+
+
 def test_what_an_index_cannot_answer_is_answered_exactly(indexed: cie.Collection) -> None:
     query = names(1)[0]
     for asked in ({"k": 5000}, {"k": 10, "min_score": -2.0, "cut": "auto"}, {"k": 10, "exact": True}):

@@ -39,6 +39,9 @@ SHOWN_WORDS = 2
 @click.option("--min-score", type=limits.SCORE, help="Only hits with this score or more.")
 @click.option("--cut", type=click.Choice(["auto"]), help="auto: end the list where images no longer match.")
 @click.option("--exact", is_flag=True, help="Score every image, though there is an index.")
+@click.option(
+    "--index/--no-index", "build_index", default=True, show_default=True, help="Build the index first where it is due."
+)
 @click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
 @click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
 @click.option("--model-path", help="Where the model is now, if it was moved.")

@@ -4,6 +4,7 @@ Whatever the candidates come from, the cosines are computed from the stored vect
 neighbours than it is good for, vectors without a direction) is answered by comparing all.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from ...methods.settings import Setting
 from ...vectors import unit
 from ..storage.store import Store
 from ..storage.vector_index import MIN_ROWS, IndexReport
+
+logger = logging.getLogger(__name__)
 
 LISTED = 1000  # so few images are looked up by their ids
 MIN_CANDIDATES = 100  # of fewer, an index misses more where neighbours differ by little
@@ -84,6 +87,15 @@ def build_indexes(
             failed.append(error)
     if failed:
         raise failed[0]
+
+
+def build_due_indexes(store: Store, settings: Iterable[Setting]) -> None:
+    """Build or update those indexes that are due; where that cannot be at this moment, a warning says so."""
+    for setting in filter(store.index_is_due, settings):
+        try:
+            store.build_index(setting)
+        except StoreError as error:
+            logger.warning("searched with the index as it is: %s", error)
 
 
 def settings_to_index(store: Store, conditions: Iterable[str | None] = (), pattern: str = "*") -> list[Setting]:

@@ -100,6 +100,12 @@ class VectorIndexes(QuantileTable):
             size_bytes=sum(index.size_bytes or 0 for index in indexes),
         )
 
+    def index_is_due(self, setting: Setting) -> bool:
+        """Whether `build_index` would build or update a setting's index."""
+        table = self._table_to_read(setting)
+        with self._explained("read", table.name):
+            return _due(table.count_rows(), _indexes(table)) in {"built", "updated"}
+
     def candidates(self, setting: Setting, query: NDArray[np.float32], count: int) -> Candidates:
         """The images nearest to a query by cosine, from the setting's index; of a small setting exactly these.
 

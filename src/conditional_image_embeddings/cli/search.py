@@ -93,6 +93,7 @@ def search(
         hits = collection.search(**query, conditions=weights, setting=pattern, **choice)
         if html is not None:
             search_page.write(html, collection.store, hits, query)
+            click.echo(f"Look at {html}", err=True)
     if as_json:
         click.echo(json.dumps([hit.to_json() for hit in hits], indent=2, ensure_ascii=False))
     else:

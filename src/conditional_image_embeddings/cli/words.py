@@ -71,6 +71,7 @@ def words(
         found = collection.facets(names, where, setting=pattern)
         if html is not None:
             words_page.write(html, collection.store, found)
+            click.echo(f"Look at {html}", err=True)
         (first, *others) = found.settings.values()
         rows = [] if others else words_of(collection.store, first, where, None if as_json else images)
     if as_json:

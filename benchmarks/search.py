@@ -115,7 +115,12 @@ def build_ours(directory: Path, _: argparse.Namespace) -> dict[str, float]:
 def search_ours(directory: Path, arguments: argparse.Namespace, truth: dict[str, list[set[str]]]) -> dict[str, float]:
     store = Store(directory / "db", create=False)
     queries = queries_of(CONDITIONS[0], arguments)
-    return answered(lambda number: nearest(store, SETTINGS[CONDITIONS[0]], queries[number], K)[0], truth["one"])
+
+    def answer(number: int) -> list[str]:
+        with store.reading():
+            return nearest(store, SETTINGS[CONDITIONS[0]], queries[number], K)[0]
+
+    return answered(answer, truth["one"])
 
 
 def search_two(directory: Path, arguments: argparse.Namespace, truth: dict[str, list[set[str]]]) -> dict[str, float]:
@@ -125,7 +130,8 @@ def search_two(directory: Path, arguments: argparse.Namespace, truth: dict[str, 
 
     def answer(number: int) -> list[str]:
         vectors = [each[number] for each in queries]
-        scored = score_candidates(store, list(SETTINGS.values()), vectors, np.ones(2), Choice(k=K))
+        with store.reading():
+            scored = score_candidates(store, list(SETTINGS.values()), vectors, np.ones(2), Choice(k=K))
         best = np.argsort(-scored.cosines.sum(axis=1))[:K] if scored else []
         return scored.image_ids.take(best).to_pylist() if scored else []
 
@@ -140,7 +146,8 @@ def hits_of_two(directory: Path, arguments: argparse.Namespace, truth: dict[str,
 
     def answer(number: int) -> list[str]:
         vectors = [each[number] for each in queries]
-        return [hit.image_id for hit in search(store, SETTINGS, weights, vectors, Choice(k=K))]
+        with store.reading():
+            return [hit.image_id for hit in search(store, SETTINGS, weights, vectors, Choice(k=K))]
 
     return answered(answer, truth["two"])
 

@@ -457,3 +457,14 @@ def test_what_an_index_cannot_answer_is_answered_exactly(indexed: cie.Collection
     query = names(1)[0]
     for asked in ({"k": 5000}, {"k": 10, "min_score": -2.0, "cut": "auto"}, {"k": 10, "exact": True}):
         assert indexed.search(image_id=query, conditions="color", **asked).exact
+
+
+def test_what_is_opened_once_sees_what_is_written_meanwhile(tmp_path: Path) -> None:
+    """Tables that stay open in a block of reading are those of the moment, not of when they were opened."""
+    store = random_store(tmp_path, 12, "color")
+    with store.reading():
+        assert store.count(setting()) == 12
+        add(Store(tmp_path), setting(), ["new.png"], np.ones((1, 8), np.float32))
+        assert store.count(setting()) == 13
+        Store(tmp_path).replace_vectors(setting(), iter([(["other.png"], np.ones((1, 8), np.float32))]))
+        assert store.image_ids(setting()) == ["other.png"]

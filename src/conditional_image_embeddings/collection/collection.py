@@ -152,20 +152,21 @@ class Collection:
         choice = Choice(
             k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None, exact=exact
         )
-        settings = choose(self.store, weights, setting)
-        first = next(iter(settings.values()))
-        if build_index and not choice.exact and not choice.cut:
-            build_due_indexes(self.store, (each for name, each in settings.items() if weights[name] > 0))
-        among = None
-        if where is not None:
-            among = set(self.store.image_ids_where(first.dataset, first.source, where))
-        if word is not None:
-            having = set().union(*(self.store.image_ids_with_word(each, word) for each in settings.values()))
-            among = having if among is None else among & having
-        query = query.known_to(self.store, first)
-        vectors = query.vectors(self.store, list(settings.values()), self._embedders)
-        choice = replace(choice, among=among, without={image_id for image_id, _ in query.image_ids})
-        return search(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
+        with self.store.reading():
+            settings = choose(self.store, weights, setting)
+            first = next(iter(settings.values()))
+            if build_index and not choice.exact and not choice.cut:
+                build_due_indexes(self.store, (each for name, each in settings.items() if weights[name] > 0))
+            among = None
+            if where is not None:
+                among = set(self.store.image_ids_where(first.dataset, first.source, where))
+            if word is not None:
+                having = set().union(*(self.store.image_ids_with_word(each, word) for each in settings.values()))
+                among = having if among is None else among & having
+            query = query.known_to(self.store, first)
+            vectors = query.vectors(self.store, list(settings.values()), self._embedders)
+            choice = replace(choice, among=among, without={image_id for image_id, _ in query.image_ids})
+            return search(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
 
     def build_index(
         self, conditions: Conditions | EllipsisType = ..., *, setting: str = "*", show_progress_bar: bool | None = None

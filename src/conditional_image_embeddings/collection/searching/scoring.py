@@ -1,9 +1,11 @@
 """Which images are scored, and their exact cosines to the query under each condition."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,7 @@ SCORED = 20  # candidates per hit asked for that are scored, under several condi
 MIN_SCORED = 400  # never fewer than so many
 
 Vector = NDArray[np.float32]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +52,8 @@ def score_candidates(
         image_ids, similarities = nearest(store, settings[0], vectors[0], asked, where_ids=choice.among)
         return Scored(pa.array(image_ids, pa.string()), similarities[:, None])
     near = [each for each in zip(settings, vectors, factors, strict=True) if each[2] > 0]
-    with ThreadPoolExecutor(len(settings)) as threads:  # LanceDB computes without Python's lock
-        count = min(MAX_CANDIDATES, rows // 4)
-        listed = list(threads.map(lambda each: store.rough_candidates(each[0], each[1], count), near))
+    count = min(MAX_CANDIDATES, rows // 4)
+    listed = _side_by_side(lambda each: store.rough_candidates(each[0], each[1], count), near)
     most: Counter[str] = Counter()
     for (_, _, factor), rough in zip(near, listed, strict=True):
         least = min(rough.values(), default=0.0)
@@ -65,15 +67,20 @@ def score_candidates(
 def _scored(store: Store, settings: Sequence[Setting], vectors: Sequence[Vector], image_ids: Sequence[str]) -> Scored:
     """Those of these images that have a vector under each setting."""
 
-    def column(setting: Setting, vector: Vector) -> dict[str, float]:
-        there, stored = store.vectors_of(setting, image_ids)
-        return dict(zip(there, cosines(stored, vector).tolist(), strict=True))
+    def column(asked: tuple[Setting, Vector]) -> dict[str, float]:
+        there, stored = store.vectors_of(asked[0], image_ids)
+        return dict(zip(there, cosines(stored, asked[1]).tolist(), strict=True))
 
-    with ThreadPoolExecutor(len(settings)) as threads:
-        columns = list(threads.map(column, settings, vectors))
+    columns = _side_by_side(column, list(zip(settings, vectors, strict=True)))
     names = [name for name in image_ids if all(name in column for column in columns)]
     similar = [[column[name] for column in columns] for name in names]
     return Scored(pa.array(names, pa.string()), np.array(similar, np.float32).reshape(-1, len(columns)))
+
+
+def _side_by_side(function: Callable[[Any], Result], arguments: Sequence[Any]) -> list[Result]:
+    """What it gives for each, in threads of this context: LanceDB computes without Python's lock."""
+    with ThreadPoolExecutor(len(arguments)) as threads:
+        return [each.result() for each in [threads.submit(copy_context().run, function, each) for each in arguments]]
 
 
 def score_all(store: Store, settings: Sequence[Setting], vectors: Sequence[Vector]) -> Scored:

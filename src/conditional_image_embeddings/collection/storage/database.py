@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Database:
         self.uri = str(self.directory or uri)
         self._held: os.stat_result | None = None
         self._warned: set[str] = set()
+        self._opened: ContextVar[dict[str, Any] | None] = ContextVar("opened", default=None)
         if self.directory is not None:
             if self.directory.exists() and not self.directory.is_dir():
                 raise StoreError(f"{self.uri} is a file, not a database: choose a directory with -e")
@@ -107,6 +109,18 @@ class Database:
             with suppress(OSError):
                 lock.release()
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Open each table once in this block, and in what takes part in its context: opening one takes milliseconds.
+
+        A block is short: what is dropped and made anew meanwhile is not seen.
+        """
+        token = self._opened.set({})
+        try:
+            yield
+        finally:
+            self._opened.reset(token)
+
     def _check_held(self) -> None:
         """Whether what is held is what lies there."""
         if self._held is None or self.directory is None:
@@ -139,12 +153,16 @@ class Database:
             StoreError: it cannot be read, or has not the columns of `schema`.
         """
         with self._explained("read", name):
+            opened = self._opened.get()
+            table = None if opened is None else opened.get(name)
             try:
-                table = self._db.open_table(name)
+                table = self._db.open_table(name) if table is None else table
             except ValueError as error:
                 if "was not found" in str(error):
                     return None
                 raise
+            if opened is not None:
+                opened[name] = table
             if schema is not None and (reason := misfit(table.schema, schema)) is not None:
                 raise self._damaged(name, reason)
             return table

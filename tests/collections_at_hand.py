@@ -6,8 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import conditional_image_embeddings as cie
+from conditional_image_embeddings import datasets
+from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.datasets.synthetic_cars import make
+from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.methods.settings import Setting
 
 
@@ -48,3 +53,16 @@ def random_store(path: Path, number: int, *conditions: str | None, dimensions: i
         vectors = generator.normal(size=(number, dimensions)) * generator.uniform(0.1, 10, (number, 1))
         add(store, setting(condition), [image_ids[i] for i in order], vectors.astype(np.float32))
     return store
+
+
+class Cars:
+    """Rendered cars under conditions of the bundled model, with their labels: condition to image id to label."""
+
+    def __init__(self, root: Path, images: int, *conditions: str) -> None:
+        self.folder, self.db = root / "datasets" / "synthetic_cars", root / "db"
+        make(self.folder, images=images)
+        benchmark = datasets.get("synthetic_cars", root / "datasets")
+        self.labels = {aspect.condition: dict(labels) for aspect, labels in benchmark.labels.items()}
+        with cie.load("builtin", device="cpu") as embedder:
+            run_job(Store(self.db), benchmark, embedder, Request(conditions=conditions, top_words=2))
+        self.collection = cie.open(self.db, device="cpu")

@@ -8,28 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from collections_at_hand import add, names, random_store, setting
+from collections_at_hand import Cars, add, names, random_store, setting
 from commands import cie as run
 from commands import error_of
-from conftest import Demo
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
 import conditional_image_embeddings as cie
-from conditional_image_embeddings import datasets
 from conditional_image_embeddings.collection.grouping import centres, cluster_names
 from conditional_image_embeddings.collection.grouping.cluster_names import telling_words
 from conditional_image_embeddings.collection.grouping.clusters import Cluster, clusters
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import OptionError, StoreError
 
-OWN = "synthetic_cars-builtin-describe-*-embedsrc_input_last"  # of the demo's methods, DIOR's
+ASPECTS = ["car color", "background color", "car model", "viewpoint", "paint pattern"]
 
 
-def labels_of(demo: Demo, condition: str) -> dict[str, str]:
-    benchmark = datasets.get("synthetic_cars", demo.output / "datasets")
-    return next(dict(labels) for aspect, labels in benchmark.labels.items() if aspect.condition == condition)
+@pytest.fixture(scope="module")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> Cars:
+    return Cars(tmp_path_factory.mktemp("cars"), 120, *ASPECTS)
 
 
 def agreement(groups: list[Cluster], labels: dict[str, str]) -> float:
@@ -37,10 +35,9 @@ def agreement(groups: list[Cluster], labels: dict[str, str]) -> float:
     return float(adjusted_mutual_info_score(*zip(*pairs, strict=True)))
 
 
-def test_groups_of_cars_are_their_colors_and_are_called_so(demo: Demo) -> None:
-    labels = labels_of(demo, "car color")
-    with cie.open(demo.output / "embeddings") as collection:
-        groups = collection.cluster("Car  Color", 11, setting=OWN)
+def test_groups_of_cars_are_their_colors_and_are_called_so(cars: Cars) -> None:
+    labels = cars.labels["car color"]
+    groups = cars.collection.cluster("Car  Color", 11)
     assert sorted(image_id for group in groups for image_id in group.images) == sorted(labels)
     assert agreement(groups, labels) >= 0.95
     commonest = [Counter(labels[image_id] for image_id in group.images).most_common(1)[0][0] for group in groups]
@@ -49,11 +46,10 @@ def test_groups_of_cars_are_their_colors_and_are_called_so(demo: Demo) -> None:
     assert [group.cluster for group in groups] == list(range(1, 12))
 
 
-@pytest.mark.parametrize("condition", ["car color", "background color", "car model", "viewpoint", "paint pattern"])
-def test_the_number_of_groups_is_found(demo: Demo, condition: str) -> None:
-    labels = labels_of(demo, condition)
-    with cie.open(demo.output / "embeddings") as collection:
-        groups = collection.cluster(condition, setting=OWN)
+@pytest.mark.parametrize("condition", ASPECTS)
+def test_the_number_of_groups_is_found(cars: Cars, condition: str) -> None:
+    labels = cars.labels[condition]
+    groups = cars.collection.cluster(condition)
     assert abs(len(groups) - len(set(labels.values()))) <= 1
     assert agreement(groups, labels) >= 0.85
 

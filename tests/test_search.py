@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from collections_at_hand import add, names, random_store, setting
+from collections_at_hand import Cars, add, names, random_store, setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +20,6 @@ from conditional_image_embeddings.collection.percentiles import Percentiles, per
 from conditional_image_embeddings.collection.searching.cutoff import cutoff
 from conditional_image_embeddings.collection.searching.neighbours import build_indexes
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.datasets.synthetic_cars import make
 
 IMAGES = 60
 
@@ -31,32 +30,9 @@ def random_collection(tmp_path_factory: pytest.TempPathFactory) -> cie.Collectio
     return cie.open(random_store(path, IMAGES, "color", "shape", None).uri)
 
 
-class Cars:
-    """Rendered cars under two conditions of the bundled model."""
-
-    def __init__(self, root: Path) -> None:
-        self.folder, self.db = root / "datasets" / "synthetic_cars", root / "db"
-        make(self.folder, images=400)
-        benchmark = cie_datasets().get("synthetic_cars", root / "datasets")
-        self.labels = {aspect.condition: labels for aspect, labels in benchmark.labels.items()}
-        from conditional_image_embeddings.collection.job.embedding_job import run_job
-        from conditional_image_embeddings.methods.request import Request
-
-        with cie.load("builtin", device="cpu") as embedder:
-            request = Request(conditions=("car color", "car model"), top_words=2)
-            run_job(Store(self.db), benchmark, embedder, request)
-        self.collection = cie.open(self.db, device="cpu")
-
-
-def cie_datasets() -> Any:
-    from conditional_image_embeddings import datasets
-
-    return datasets
-
-
 @pytest.fixture(scope="module")
 def cars(tmp_path_factory: pytest.TempPathFactory) -> Cars:
-    return Cars(tmp_path_factory.mktemp("cars"))
+    return Cars(tmp_path_factory.mktemp("cars"), 250, "car color", "car model")
 
 
 def run(*arguments: object) -> Any:
@@ -368,7 +344,7 @@ def test_the_command_prints_what_the_function_gives(cars: Cars, tmp_path: Path) 
     assert all(hit.image_id in page for hit in hits)
     table = run(cars.db, *asked)
     assert table.stdout.splitlines()[1].split()[:2] == ["1", hits[0].image_id]
-    assert "3 of 399 images" in table.stderr
+    assert "3 of 249 images" in table.stderr
 
 
 def test_markup_is_shown_as_text(tmp_path: Path) -> None:

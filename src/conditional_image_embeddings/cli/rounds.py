@@ -40,11 +40,11 @@ def follow(
             pruned += sum(each.pruned for each in done)
             known = failures
             failures = {(each.root, name): reason for each in done for name, reason in each.failures.items()}
-            if as_json:
-                click.echo(json.dumps({"round": rounds, "sources": list(map(_row, done))}, ensure_ascii=False))
             for each in done:
                 click.echo(_line(each), err=True)
             list_failures({str(key): reason for key, reason in failures.items() if known.get(key) != reason})
+            if as_json:  # last: who reads it may end the program
+                click.echo(json.dumps({"round": rounds, "sources": list(map(_row, done))}, ensure_ascii=False))
     except KeyboardInterrupt:
         counted = f"{rounds} rounds, {embedded} embedded, {pruned} pruned, {len(failures)} failed"
         click.echo(f"{'interrupted' if watch.is_working else 'ended'}: {counted}", err=True)

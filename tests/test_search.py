@@ -377,6 +377,13 @@ def test_weights_are_read_from_the_command_line(tmp_path: Path) -> None:
     assert run(tmp_path, "--id", names(1)[0], "-c", "color", "-k", "0").exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["search", "words", "cluster", "duplicates"])
+def test_a_page_in_no_directory_is_refused_before_the_work(tmp_path: Path, command: str) -> None:
+    done = CliRunner().invoke(main, [command, str(tmp_path / "db"), "--html", str(tmp_path / "nowhere" / "a.html")])
+    assert done.exit_code == 2
+    assert "there is no directory" in done.stderr
+
+
 # Candidates from an index.
 
 

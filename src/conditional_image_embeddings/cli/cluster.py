@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import limits
-from .command import Command, output_file
+from . import limits, options
+from .command import Command
 from .terminal import print_table
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("db", default="./embeddings")
 @click.option("-c", "--condition", help="The aspect that was embedded, such as 'car color'. Left out: no condition.")
 @click.option("-n", "--groups", "n", type=limits.GROUPS, help="How many groups; by default the number that fits best.")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
-@click.option("--where", metavar="SQL", help='Only images that fit, such as "width > 500".')
+@options.setting
+@options.where
 @click.option("--json", "as_json", is_flag=True, help="Print the groups with all their images as JSON.")
-@click.option("--html", type=FILE, callback=output_file, metavar="FILE", help="Write a page with pictures.")
+@options.html
 @click.option(
-    "-o", "--output", type=FILE, callback=output_file, metavar="FILE", help="Write image_id,cluster,name: CSV."
+    "-o", "--output", type=FILE, callback=options.output_file, metavar="FILE", help="Write image_id,cluster,name: CSV."
 )
 def cluster(
     db: str,

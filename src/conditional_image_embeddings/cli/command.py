@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,13 +102,6 @@ def json_object(_: click.Context, option: click.Parameter, text: str | None) -> 
     if not isinstance(value, dict):
         raise click.BadParameter(f'{text[:60]!r} is no JSON object such as {{"name": true}}', param=option)
     return value
-
-
-def output_file(_: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """A file that is to be written, before the work for it begins: a callback of click's."""
-    if path is not None and not path.parent.is_dir():
-        raise click.BadParameter(f"there is no directory {path.parent}", param=option)
-    return path
 
 
 def finish(reports: "list[JobReport]", as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..methods import METHODS
+from . import options
 from .command import Command
 from .terminal import print_table
 
@@ -23,7 +24,7 @@ SHOWN_WORDS = 2
 )
 @click.option("-m", "--model", help="Without a DB: a hub id, a local directory, or `builtin`.")
 @click.option("--method", type=click.Choice(METHODS), help="Without a DB: by default what the model is for.")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names of the DB.")
+@options.setting
 @click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
 @click.option("--model-path", help="With a DB: where its model is now, if it was moved.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")

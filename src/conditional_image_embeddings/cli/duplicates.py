@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import limits
-from .command import Command, output_file
+from . import limits, options
+from .command import Command
 from .terminal import print_table
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ SHOWN_GROUPS, SHOWN_IMAGES = 20, 8
     help="Alike is what this fraction of random pairs of the collection falls short of.  [default: 0.999]",
 )
 @click.option("--similarity", type=limits.COSINE, metavar="S", help="Alike from this cosine on, instead.")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
-@click.option("--where", metavar="SQL", help='Only images that fit, such as "width > 500".')
+@options.setting
+@options.where
 @click.option("--json", "as_json", is_flag=True, help="Print the images of all groups as JSON.")
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    callback=output_file,
+    callback=options.output_file,
     metavar="FILE",
     help="Write a page with the groups side by side.",
 )

@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from . import limits
+from . import limits, options
 from .command import Command
 
 
 @click.command(cls=Command)
 @click.argument("db", default="./embeddings")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
+@options.setting
 @click.option("--metric", type=click.Choice(["cosine", "euclidean"]), default="cosine", show_default=True)
 @click.option("--all-aspects", is_flag=True, help="Score every setting on every aspect, not only on its own.")
 @click.option("--datasets-dir", type=click.Path(path_type=Path), help="Where the benchmarks' labels are, if moved.")

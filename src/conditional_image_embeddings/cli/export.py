@@ -5,6 +5,7 @@ import json
 import click
 
 from ..collection.exchange.formats import FORMATS
+from . import options
 from .command import Command
 
 
@@ -14,8 +15,8 @@ from .command import Command
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True, help="See below.")
 @click.option("-c", "--condition", "conditions", multiple=True, help="Only these conditions; by default all.")
 @click.option("--no-condition", is_flag=True, help="Take also what was embedded without a condition.")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
-@click.option("--where", metavar="SQL", help="Only images that fit, such as 'width > 500': columns of `images`.")
+@options.setting
+@options.where
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def export(

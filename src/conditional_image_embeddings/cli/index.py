@@ -4,13 +4,14 @@ import json
 
 import click
 
+from . import options
 from .command import Command
 
 
 @click.command(cls=Command)
 @click.argument("db", default="./embeddings")
 @click.option("-c", "--condition", "conditions", multiple=True, help="An aspect that was embedded; by default all.")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
+@options.setting
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def index(db: str, conditions: tuple[str, ...], pattern: str, as_json: bool) -> None:
     r"""Build the search index of each setting, or bring it up to date.

@@ -2,13 +2,13 @@
 
 import click
 
-from . import limits
+from . import limits, options
 from .command import Command
 
 
 @click.command(cls=Command)
 @click.argument("db", default="./embeddings")
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
+@options.setting
 @click.option("--center/--no-center", default=True, show_default=True, help="Subtract the collection's mean.")
 @click.option("--whiten", is_flag=True, help="Principal components of equal variance.")
 @click.option("--dimensions", type=limits.DIMENSIONS, help="Keep so many: the strongest, if whitened.")

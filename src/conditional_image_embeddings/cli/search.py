@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import limits
+from . import limits, options
 from .command import Command
 from .terminal import print_table
 
@@ -34,7 +34,7 @@ SHOWN_WORDS = 2
 )
 @click.option("--no-condition", type=limits.WEIGHT, metavar="WEIGHT", help="No condition too, with this weight.")
 @click.option("-k", type=limits.HITS, help="So many hits at most.  [default: 20; with --cut, all]")
-@click.option("--where", metavar="SQL", help="Only images that fit, such as \"width > 500 AND path LIKE '%2024%'\".")
+@options.where
 @click.option("--word", help="Only images with this word among theirs, under one of the conditions.")
 @click.option("--min-score", type=limits.SCORE, help="Only hits with this score or more.")
 @click.option("--cut", type=click.Choice(["auto"]), help="auto: end the list where images no longer match.")
@@ -42,14 +42,12 @@ SHOWN_WORDS = 2
 @click.option(
     "--index/--no-index", "build_index", default=True, show_default=True, help="Build the index first where it is due."
 )
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
+@options.setting
 @click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
 @click.option("--model-path", help="Where the model is now, if it was moved.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hits as JSON.")
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with pictures."
-)
+@options.html
 def search(
     db: str,
     images: tuple[str, ...],

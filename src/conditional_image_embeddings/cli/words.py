@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..collection.words import EMPTY
-from . import limits
+from . import limits, options
 from .command import Command
 from .terminal import print_table
 
@@ -29,14 +29,12 @@ LINES = 40
     help="The aspect that was embedded, such as 'car color'. Repeat it: words are counted together.",
 )
 @click.option("--no-condition", is_flag=True, help="What was embedded without a condition.")
-@click.option("--where", metavar="SQL", help='Only images that fit, such as "width > 500".')
-@click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")
+@options.where
+@options.setting
 @click.option("-n", "--images", type=limits.SHOWN, default=IMAGES, show_default=True, help="Images listed.")
 @click.option("--lines", type=limits.SHOWN, default=LINES, show_default=True, help="Words listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print all: a condition's words by image, or several's counts.")
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with pictures."
-)
+@options.html
 def words(
     db: str,
     conditions: tuple[str, ...],

@@ -229,6 +229,16 @@ class DIOR(Embedder):
             vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
         return np.asarray(vectors.cpu().numpy())
 
+    def answers(self, batch: Sequence[Prepared], sampling: generation.Sampling) -> list[generation.Answer]:
+        """What the model generates after each prompt of each image, as `generation.answers` gives it."""
+        share = self.plan.caches and self.shares(batch, (-1,))
+        with torch.inference_mode():
+            return [
+                answer
+                for part in self.plan.parts(batch, share=share)
+                for answer in generation.answers(self.lvlm, part, [], sampling, share=share)
+            ]
+
     def sampling(self, request: Request) -> generation.Sampling:
         """How the answer's tokens are chosen."""
         new_tokens = 1 if request.embedding_source == "first_output" else request.max_new_tokens

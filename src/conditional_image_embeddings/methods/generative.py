@@ -12,7 +12,7 @@ import regex
 import torch
 from PIL import Image
 
-from ..engine.generation import answers, end_tokens, written
+from ..engine.generation import end_tokens, written
 from ..engine.prompts import Prepared
 from ..errors import OptionError
 from ..models.checkpoint import Checkpoint, checked_dtype
@@ -115,14 +115,7 @@ class Generative(Embedder):
 
     def forward_batch(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
         """Vectors of the answers; the answers themselves, with their probabilities, are the words."""
-        lvlm, plan = self._backbone.lvlm, self._backbone.plan
-        share = plan.caches and self._backbone.shares(batch, (-1,))
-        with torch.inference_mode():
-            given = [
-                answer
-                for part in plan.parts(batch, share=share)
-                for answer in answers(lvlm, part, [], self._backbone.sampling(request), share=share)
-            ]
+        lvlm, given = self._backbone.lvlm, self._backbone.answers(batch, self._backbone.sampling(request))
         ends = end_tokens(lvlm)
         spoken = [[token for token in answer.tokens if token not in ends] for answer in given]
         texts = [written(lvlm.tokenizer, tokens) for tokens in spoken]

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
-import torch
 from PIL import Image
 
-from ..engine.generation import Sampling, answers, end_tokens, written
+from ..engine.generation import Sampling, end_tokens, written
 from ..engine.prompts import Prepared, PromptMaker
 from ..errors import ImageError
 from ..inputs.images import image_name, ordinary_image
@@ -80,14 +79,7 @@ class _Questions:
         return True
 
     def forward_batch(self, batch: Sequence[Prepared], _: None) -> list[list[OpenAnswer]]:
-        lvlm, plan = self._backbone.lvlm, self._backbone.plan
-        share = plan.caches and self._backbone.shares(batch, (-1,))
-        with torch.inference_mode():
-            given = [
-                answer
-                for part in plan.parts(batch, share=share)
-                for answer in answers(lvlm, part, [], self._sampling, share=share)
-            ]
+        lvlm, given = self._backbone.lvlm, self._backbone.answers(batch, self._sampling)
         ends, most = end_tokens(lvlm), self._sampling.max_new_tokens
         texts = [
             OpenAnswer(

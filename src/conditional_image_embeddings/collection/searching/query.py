@@ -25,8 +25,6 @@ MOST_PARTS = 1000
 MOST_COMPARED = 20_000  # ids that a misspelt one is held against
 LONGEST_TEXT = 10_000  # characters
 
-Weighted = Mapping[str, float]
-
 
 @dataclass(frozen=True)
 class Query:

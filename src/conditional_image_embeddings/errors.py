@@ -81,6 +81,8 @@ EXTRAS = {
     "mteb": ("mteb", "sentence_transformers"),
     "heif": ("pillow_heif",),
     "peft": ("peft",),
+    "serve": ("fastapi", "uvicorn"),
+    "umap": ("umap",),
 }
 
 

@@ -81,7 +81,7 @@ EXTRAS = {
     "mteb": ("mteb", "sentence_transformers"),
     "heif": ("pillow_heif",),
     "peft": ("peft",),
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "cachetools"),
     "umap": ("umap",),
 }
 

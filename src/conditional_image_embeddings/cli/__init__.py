@@ -15,6 +15,7 @@ from .demo import demo
 from .duplicates import duplicates
 from .embed import embed
 from .evaluate import evaluate
+from .explore import explore
 from .export import export
 from .import_vectors import import_vectors
 from .index import index
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(demo, suggest, embed, search, cluster, duplicates, compare, words, index, refine, export, import_vectors),
+    *(demo, suggest, embed, explore, search, cluster, duplicates, compare, words, index, refine, export, import_vectors),
     *(evaluate, sweep, reproduce, datasets, models),
 )
 

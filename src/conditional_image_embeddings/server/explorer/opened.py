@@ -1,0 +1,209 @@
+"""A collection that the page looks at: opened once, with what was computed for it kept for the next look.
+
+Several tabs ask at once, and one tab asks for the same again when it scrolls: a ranking, a filter's images, groups and
+maps are computed once per state of the collection, in whichever request comes first; the others wait for it.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cachetools import LRUCache
+
+from ...collection.collection import Collection
+from ...collection.grouping.clusters import Cluster
+from ...collection.grouping.duplicates import Duplicate
+from ...collection.image_map import ImageMap
+from ...collection.searching.ranking import Ranking
+from ...collection.spaces import Space
+from ...errors import OptionError
+from ..problems import NotThereError
+from .models import Models
+from .requests import Filters, Query, View
+from .uploads import Uploads
+
+KEPT_RESULTS = 48
+KEPT_THUMBNAILS = 64 * 2**20  # bytes
+
+Result = TypeVar("Result")
+
+
+class OpenedCollection:
+    """A collection, and what was computed of it.
+
+    Args:
+        name: What the page calls it in its links.
+        path: Its database.
+        keep_model: Seconds after which a model that no query needed is let go.
+        loading: As for `cie.open`.
+    """
+
+    def __init__(self, name: str, path: str | Path, *, keep_model: float, **loading: Any) -> None:
+        self.name, self.path = name, str(path)
+        self.collection = Collection(path, **loading)
+        self.uploads = Uploads()
+        self.models = Models(self.collection, keep_model)
+        self._results: LRUCache[Hashable, "_Once"] = LRUCache(KEPT_RESULTS)
+        self._thumbnails: LRUCache[tuple[str, str], bytes] = LRUCache(KEPT_THUMBNAILS, getsizeof=len)
+        self._lock = threading.Lock()
+
+    # What there is.
+
+    def space(self, name: str) -> Space:
+        """A space by its name.
+
+        Raises:
+            NotThereError: there is none of this name (any more).
+        """
+        for space in self.spaces():
+            if space.name == name:
+                return space
+        raise NotThereError(f"{self.path} has no setting {name}: it was removed, or the link is of another collection")
+
+    def spaces(self) -> list[Space]:
+        """Every space; the one with most conditions comes first, as it was embedded before it was refined."""
+        found: list[Space] = self.collection.spaces()
+        return sorted(found, key=lambda space: (space.is_refined, -len(space.settings), space.name))
+
+    def state_of(self, space: Space) -> str:
+        """What changes when a space's vectors, words or images do."""
+        return self.collection.store.state(space.settings.values())
+
+    # What is asked.
+
+    def ranking(self, view: View) -> Ranking:
+        """The images nearest to the view's query, as `collection.rank` gives them."""
+        space = self.space(view.space)
+        query = view.query
+
+        def compute() -> Ranking:
+            images = [(self.uploads.data(each.value), each.weight) for each in query.upload if each.weight]
+            names = [each.condition for each in view.conditions]
+            with self.models.needed(space, names, by=bool(query.text or images)):
+                return self.collection.rank(
+                    image=images or None,
+                    image_id=[(each.value, each.weight) for each in query.image_id if each.weight] or None,
+                    text=[(each.value, each.weight) for each in query.text if each.weight] or None,
+                    conditions={each.condition: each.weight for each in view.conditions},
+                    k=view.k,
+                    cut="auto" if view.cut else None,
+                    setting=view.space,
+                    **self.passing(view.space, view.filters),
+                )
+
+        key = ("ranking", self.state_of(space), _key(query), tuple(view.conditions), _key(view.filters), view.cut, view.k)
+        return self._once((view.space, *key), compute)
+
+    def shown(self, view: View) -> list[str]:
+        """The images of a view without a query, sorted by id."""
+        names = [each.condition for each in view.conditions if each.weight] or [view.conditions[0].condition]
+        return self.image_ids(view.space, names, view.filters)
+
+    def image_ids(self, space: str, conditions: Sequence[str | None], filters: Filters) -> list[str]:
+        """The images that have a vector under each condition and pass."""
+
+        def compute() -> list[str]:
+            if filters.group is not None:  # in their order: the nearest to the group's centre first
+                group = self.passing(space, filters)
+                inside = set(self.collection.image_ids(conditions, setting=space, **group))
+                return [each for each in group["among"] if each in inside]
+            return self.collection.image_ids(conditions, setting=space, **self.passing(space, filters))
+
+        key = ("ids", space, self.state_of(self.space(space)), tuple(conditions), _key(filters))
+        return self._once(key, compute)
+
+    def passing(self, space: str, filters: Filters) -> dict[str, Any]:
+        """Filters as keywords of the collection's functions."""
+        among: list[str] | None = None
+        if filters.group is not None:
+            asked = filters.group
+            groups = self.clusters(space, asked.condition, asked.n)
+            if asked.number > len(groups):
+                raise OptionError(f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}")
+            among = groups[asked.number - 1].images
+        if filters.lasso is not None:
+            inside = self.map(space, filters.lasso.condition).inside(filters.lasso.polygon)
+            kept = set(inside)
+            among = inside if among is None else [each for each in among if each in kept]
+        facets = {each.condition: list(each.words) for each in filters.facets}
+        return {"where": filters.where, "facets": facets or None, "among": among}
+
+    def clusters(self, space: str, condition: str | None, n: int | None) -> list[Cluster]:
+        """As `collection.cluster`."""
+        key = ("clusters", space, self.state_of(self.space(space)), condition, n)
+        return self._once(key, lambda: self.collection.cluster(condition, n, setting=space))
+
+    def duplicates(self, space: str, conditions: Sequence[str | None], threshold: float | None) -> list[Duplicate]:
+        """As `collection.duplicates`."""
+        key = ("duplicates", space, self.state_of(self.space(space)), tuple(conditions), threshold)
+        return self._once(
+            key,
+            lambda: self.collection.duplicates(
+                conditions, threshold=threshold, setting=space, show_progress_bar=False
+            ),
+        )
+
+    def map(self, space: str, condition: str | None) -> ImageMap:
+        """As `collection.map`."""
+        key = ("map", space, self.state_of(self.space(space)), condition)
+        return self._once(key, lambda: self.collection.map(condition, setting=space))
+
+    def thumbnail(self, space: str, image_id: str) -> bytes | None:
+        """The stored picture of an image, encoded; None where there is none."""
+        self.fetch_thumbnails(space, [image_id])
+        with self._lock:
+            return self._thumbnails.get((space, image_id))
+
+    def fetch_thumbnails(self, space: str, image_ids: Iterable[str]) -> None:
+        """Have pictures at hand: of many images at once it takes hardly longer than of one."""
+        with self._lock:
+            missing = [each for each in image_ids if (space, each) not in self._thumbnails]
+        if not missing:
+            return
+        first = self.space(space).first
+        found = self.collection.store.thumbnails(first.dataset, missing, source=first.source)
+        with self._lock:
+            for image_id, data in found.items():
+                if data and len(data) < KEPT_THUMBNAILS:
+                    self._thumbnails[space, image_id] = data
+
+    def close(self) -> None:
+        """Let go of the models and the database."""
+        self.models.close()
+        self.collection.close()
+
+    def _once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """What was computed under a key, by whoever asked first."""
+        with self._lock:
+            once = self._results.get(key)
+            if once is None:
+                once = self._results[key] = _Once()
+        try:
+            found: Result = once.value(compute)
+        except BaseException:
+            with self._lock:
+                if self._results.get(key) is once:
+                    del self._results[key]
+            raise
+        return found
+
+
+class _Once:
+    """A value that the first thread computes while others wait; an error is the error of that thread alone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: list[Any] = []
+
+    def value(self, compute: Callable[[], Any]) -> Any:
+        with self._lock:
+            if not self._values:
+                self._values.append(compute())
+            return self._values[0]
+
+
+def _key(part: Query | Filters) -> str:
+    """Short, however long a lasso is."""
+    return hashlib.sha256(part.model_dump_json().encode()).hexdigest()

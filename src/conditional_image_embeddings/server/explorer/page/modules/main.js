@@ -1,0 +1,218 @@
+// The page: what the address says is drawn, and drawn anew where it says something else.
+
+import { collection, collections, stateNow } from "./api.js";
+import { drawAspects } from "./aspects.js";
+import { drawChosen, drawComparison, isPicked, openCommand, openKeep, pick, startDialogs } from "./chosen.js";
+import { byId, count, fill, h, named, plural } from "./dom.js";
+import { drawFacets, drawFilters, startWhere } from "./facets.js";
+import { Grid } from "./grid.js";
+import { drawDuplicates, drawGroups } from "./groups.js";
+import { drawMap } from "./map.js";
+import { drawPanel } from "./panel.js";
+import { ModelWatch, drawQuery, startSearchBox } from "./search_box.js";
+import { go, isQuery, start, state, subscribe, viewOf, write } from "./state.js";
+
+const VIEWS = { images: "Images", groups: "Groups", duplicates: "Duplicates", map: "Map" };
+const LOOKED_AT_AGAIN = 5000; // milliseconds
+const SIZE = "cie-size";
+
+let about = null; // what the server says of the collection
+let space = null;
+let grid = null;
+let total = null;
+const models = new ModelWatch();
+
+const failed = (message) => {
+  const place = byId("problem");
+  place.hidden = !message;
+  fill(place, message ?? "", message && h("button", { type: "button", class: "button close", "aria-label": "Close", onclick: () => failed(null) }, "×"));
+};
+
+async function begin() {
+  start();
+  try {
+    const every = await collections();
+    const open = every.find((each) => each.name === state.in) ?? every[0];
+    if (state.in && open.name !== state.in) failed(`No collection ${state.in} is open here: this is ${open.name}.`);
+    const select = byId("collections").querySelector("select");
+    fill(select, every.map((each) => h("option", { value: each.name, selected: each.name === open.name }, each.name)));
+    select.addEventListener("change", () => go({ ...EMPTY_VIEW, in: select.value }));
+    byId("collections").hidden = every.length < 2;
+    await enter(open.name);
+  } catch (error) {
+    failed(error.message);
+  }
+}
+
+const EMPTY_VIEW = {
+  space: null, conditions: [], text: [], image_id: [], upload: [], facets: [], where: null, group: null, lasso: null,
+  open: null, picked: [], pair: null, by: undefined, n: null, threshold: null,
+};
+
+// Look at a collection: what the address leaves open is the first that there is.
+async function enter(name) {
+  state.in = name;
+  about = await collection();
+  document.title = `${about.name}: explore`;
+  byId("title").textContent = about.name;
+  byId("title").title = about.path;
+  if (!about.spaces.length) {
+    space = null;
+    document.body.classList.add("empty");
+    fill(byId("scroller"), h("p", { class: "nothing" }, "This collection is empty. Put images into it with ", h("code", {}, `cie embed photos/ -c "car color" -m builtin -e ${about.path}`), "."));
+    return;
+  }
+  document.body.classList.remove("empty");
+  space = about.spaces.find((each) => each.space === state.space) ?? about.spaces[0];
+  const known = state.conditions.filter(({ condition }) => space.conditions.some((each) => each.condition === condition));
+  const lost = state.conditions.filter((each) => !known.includes(each)).map((each) => named(each.condition));
+  if (lost.length) failed(`Not embedded in this way: ${lost.join(", ")}.`);
+  const first = space.conditions.find((each) => each.condition !== null) ?? space.conditions[0];
+  const select = byId("spaces").querySelector("select");
+  fill(select, about.spaces.map((each) => h("option", { value: each.space, selected: each === space }, label(each))));
+  select.onchange = () => go({ ...EMPTY_VIEW, space: select.value, view: state.view, open: state.open, picked: state.picked });
+  byId("spaces").hidden = about.spaces.length < 2;
+  if (!grid) makeGrid();
+  go({ in: name, space: space.space, conditions: known.length ? known : [{ condition: first.condition, weight: 1 }] }, { replace: true });
+}
+
+const label = (each) => `${each.title}, ${each.model}${each.is_refined ? ", refined" : ""} (${plural(each.conditions.filter((c) => c.condition !== null).length, "aspect")})`;
+
+function makeGrid() {
+  fill(byId("scroller"));
+  grid = new Grid(byId("scroller"), {
+    open: (imageId) => go({ open: imageId }),
+    pick,
+    isPicked,
+    told: (told) => {
+      total = told.total ?? null;
+      failedHere(told.error ?? null);
+      byId("status").textContent = said(told);
+    },
+  });
+  const size = byId("size");
+  size.value = stored(SIZE) ?? 148;
+  grid.setWidth(Number(size.value));
+  size.addEventListener("input", () => {
+    grid.setWidth(Number(size.value));
+    keep(SIZE, size.value);
+  });
+}
+
+function said({ total, searched, ranked, cut, exact, error }) {
+  if (error && total === undefined) return "";
+  if (!ranked) return total ? plural(total, "image") : "No image passes these filters.";
+  if (!total) return "Nothing was found.";
+  if (state.cut) return cut === null ? `No group stands out among ${plural(searched, "image")}: nothing was left out` : `${plural(total, "image")} of ${count(searched)} match`;
+  return total < searched ? `The nearest ${count(total)} of ${count(searched)}${exact ? "" : ", from the index"}` : `${plural(total, "image")}, the nearest first`;
+}
+
+function failedHere(message) {
+  const place = byId("images");
+  place.querySelector(".error")?.remove();
+  if (message) byId("scroller").before(h("p", { class: "error", role: "alert" }, message));
+}
+
+let shown = {}; // what each part was drawn of
+
+// Draw a part if what it is made of is another than before.
+function part(name, made, draw) {
+  const key = JSON.stringify(made);
+  if (shown[name] === key) return;
+  shown[name] = key;
+  draw();
+}
+
+async function draw(now) {
+  if (!about || now.in !== about.name || (space && now.space !== space.space)) {
+    shown = {};
+    await enter(now.in ?? about.name).catch((error) => failed(error.message));
+    return;
+  }
+  if (!space) return;
+  for (const view of Object.keys(VIEWS)) byId(view).hidden = now.view !== view;
+  document.body.dataset.view = now.view;
+  part("views", [now.view], drawViews);
+  part("aspects", [now.space, now.conditions, isQuery()], () => drawAspects(byId("aspects"), space));
+  part("query", [now.text, now.image_id, now.upload], drawQuery);
+  part("filters", [now.facets, now.where, now.group, now.lasso], drawFilters);
+  part("chosen", [now.picked], () => {
+    drawChosen();
+    grid.refreshPicks();
+  });
+  part("panel", [now.space, now.open, now.conditions.map((each) => each.condition), now.picked.includes(now.open)], () => drawPanel(space, { pick, isPicked }));
+  part("pair", [now.space, now.pair], drawComparison);
+  part("facets", [now.space, now.conditions.map((each) => each.condition), now.facets, now.where, now.group, now.lasso], () => drawFacets(space));
+  byId("cut").hidden = !isQuery();
+  byId("cut").firstElementChild.checked = now.cut;
+  if (now.view === "images") part("images", viewOf(), () => models.during(grid.show(viewOf()), byId("loading")));
+  if (now.view === "groups") part("groups", [now.space, now.conditions, now.by, now.n], () => drawGroups(space));
+  if (now.view === "duplicates") part("duplicates", [now.space, now.conditions, now.threshold], () => drawDuplicates(space));
+  if (now.view === "map") part("map", [now.space, now.conditions, now.by, now.facets, now.where], () => drawMap(space));
+}
+
+function drawViews() {
+  fill(byId("views"), Object.entries(VIEWS).map(([view, title]) => {
+    const link = h("a", { href: write({ ...state, view }), "aria-current": view === state.view ? "page" : null }, title);
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      go({ view });
+    });
+    return link;
+  }));
+}
+
+// Somebody may be embedding meanwhile.
+async function lookAgain() {
+  if (document.hidden || !about) return;
+  const now = await stateNow().catch(() => null);
+  if (!now || now.state === (space?.state ?? null)) return;
+  const more = now.images - (space ? Math.max(...space.conditions.map((each) => each.images)) : 0);
+  const place = byId("changed");
+  place.hidden = false;
+  fill(place, space ? `The collection has changed${more > 0 ? `: ${plural(more, "image")} more` : more < 0 ? `: ${plural(-more, "image")} fewer` : ""}. ` : "There are images now. ",
+    h("button", { type: "button", class: "button", onclick: () => {
+      place.hidden = true;
+      shown = {};
+      enter(about.name).catch((error) => failed(error.message));
+    } }, "Show"));
+}
+
+function keyed(event) {
+  const typing = event.target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), select, textarea");
+  if (event.key === "/" && !typing && !document.querySelector("dialog[open]")) {
+    event.preventDefault();
+    byId("words").focus();
+  } else if (event.key === "Escape" && state.open !== null && !document.querySelector("dialog[open]")) {
+    go({ open: null });
+    if (state.view === "images") grid.focus();
+  }
+}
+
+const stored = (name) => {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null; // a browser may keep nothing
+  }
+};
+const keep = (name, value) => {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    /* as above */
+  }
+};
+
+addEventListener("keydown", keyed);
+byId("cut").firstElementChild.addEventListener("change", (event) => go({ cut: event.target.checked }));
+byId("export").addEventListener("click", () => openKeep(total));
+for (const button of document.querySelectorAll(".as-command")) button.addEventListener("click", openCommand);
+if (matchMedia("(max-width: 760px)").matches) byId("side").open = false;
+startDialogs();
+startSearchBox({ failed });
+startWhere();
+subscribe(draw);
+setInterval(lookAgain, LOOKED_AT_AGAIN);
+begin();

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from browser import browser  # noqa: F401 - a fixture
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:

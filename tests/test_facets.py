@@ -179,5 +179,5 @@ def test_the_page_has_pictures_and_every_table(store: Store, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "words.html").read_text()
     assert page.count("<table>") == 3
-    assert page.count('<img src="data:image/webp;base64,') == 3
-    assert page.count('aria-label="no picture of 00000.png is stored"') == 3
+    assert page.count('<img class="picture" src="data:image/webp;base64,') == 3
+    assert page.count('aria-label="00000.png: no picture is stored"') == 3

@@ -1,79 +1,87 @@
-"""The demo's page, opened in a browser: pictures loaded, nothing fetched, no errors, fit for phone and night."""
+"""Every page opened in a browser: pictures loaded, nothing fetched, no errors, accessible, fit for phone and night."""
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
+from browser import open_page, serious_violations
+from click.testing import CliRunner
+from collections_at_hand import Cars
 
 from conditional_image_embeddings import datasets
+from conditional_image_embeddings.cli import main
+from conditional_image_embeddings.reports import tables_page
 from conditional_image_embeddings.reports.demo_page import NEIGHBOURS, QUERIES
 
 if TYPE_CHECKING:
     from conftest import Demo
+    from playwright.sync_api import Browser, Locator, Page
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+PAGES = ("clusters", "duplicates", "demo", "reproduction", "search", "words")
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("CI"):
-            pytest.fail("chromium or chromedriver is not installed; .ci/run installs both")
-        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}", "--window-size=1200,1600"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with Chrome(options, ChromeService(driver)) as chrome:
-        yield chrome
+def pages(demo: "Demo", tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Name to address of each page that a command writes."""
+    folder, conditions = tmp_path_factory.mktemp("pages"), ("car color", "car model")
+    cars, paths = Cars(folder, 40, *conditions), {name: folder / f"{name}.html" for name in PAGES}
+    both = [part for condition in conditions for part in ("-c", condition)]
+    image = next(iter(cars.labels["car color"]))
+    for name, arguments in {
+        "clusters": ("cluster", cars.db, "-c", "car color"),
+        "duplicates": ("duplicates", cars.db, *both, "--threshold", 0.9),
+        "search": ("search", cars.db, "--text", "red", "--id", image, "-c", "car color", "-c", "car model:-0.5"),
+        "words": ("words", cars.db, *both),
+    }.items():
+        done = CliRunner().invoke(main, [*map(str, arguments), "--html", str(paths[name])])
+        assert done.exit_code == 0, done.output
+    tables_page.write(paths["reproduction"], rows=demo.rows, failures={"synthetic_cars": 2}, missing=["cub200"])
+    paths["demo"] = demo.output / "report.html"
+    return {name: path.resolve().as_uri() for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_needs_nothing_but_itself_and_is_accessible(
+    browser: "Browser", pages: dict[str, str], name: str, scheme: Literal["light", "dark"]
+) -> None:
+    with open_page(browser, pages[name], scheme=scheme) as (page, log):
+        assert log.requests == [pages[name]]
+        assert log.errors == []
+        assert page.locator("script, link[rel=stylesheet]").count() == 0
+        assert serious_violations(page) == []
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        lightness = sum(map(int, background.removeprefix("rgb(").removesuffix(")").split(",")))
+        assert lightness < 200 if scheme == "dark" else lightness > 600
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_the_screen(browser: "Browser", pages: dict[str, str], name: str, width: int) -> None:
+    with open_page(browser, pages[name], width=width) as (page, _):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.fixture(scope="module")
-def page(browser: Chrome, demo: "Demo") -> Chrome:
-    browser.get((demo.output / "report.html").resolve().as_uri())
-    return browser
+def page(browser: "Browser", demo: "Demo") -> "Iterator[Page]":
+    with open_page(browser, (demo.output / "report.html").resolve().as_uri()) as (opened, _):
+        yield opened
 
 
-def test_the_page_needs_nothing_but_itself(page: Chrome) -> None:
-    logs = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    sent = [each["params"] for each in logs if each["method"] == "Network.requestWillBeSent"]
-    urls = [each["request"]["url"] for each in sent if each["documentURL"] == page.current_url]  # not the empty tab's
-    assert [url for url in urls if not url.startswith("data:")] == [page.current_url]
-    assert page.get_log("browser") == []
-    assert page.find_elements(By.TAG_NAME, "script") == []
-
-
-def test_every_picture_is_loaded_and_described(page: Chrome) -> None:
-    pictures = page.execute_script("return [...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
+def test_every_picture_is_loaded_and_described(page: "Page") -> None:
+    pictures = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
     conditions = len(datasets.describe()[0]["aspects"]) + 1
     assert len(pictures) == QUERIES * (1 + conditions * NEIGHBOURS)
     assert all(loaded and alt for loaded, alt in pictures)
 
 
-def test_ticks_and_captions_are_the_labels(page: Chrome, demo: "Demo") -> None:
-    for query in page.find_elements(By.CLASS_NAME, "query"):
-        aspects = [each.text for each in query.find_elements(By.TAG_NAME, "dt")]
-        own = dict(zip(aspects, [each.text for each in query.find_elements(By.TAG_NAME, "dd")], strict=True))
-        for found in query.find_elements(By.CLASS_NAME, "found"):
-            condition = found.find_element(By.TAG_NAME, "h4").text
-            captions = [each.text for each in found.find_elements(By.TAG_NAME, "figcaption")]
+def test_ticks_and_captions_are_the_labels(page: "Page", demo: "Demo") -> None:
+    for query in page.locator(".query").all():
+        aspects = query.locator("dt").all_inner_texts()
+        own = dict(zip(aspects, query.locator("dd").all_inner_texts(), strict=True))
+        for found in query.locator(".found").all():
+            condition = found.locator("h4").inner_text()
+            captions = found.locator("figcaption").all_inner_texts()
             if condition == "no condition":
                 assert captions == []
             else:
@@ -83,15 +91,15 @@ def test_ticks_and_captions_are_the_labels(page: Chrome, demo: "Demo") -> None:
                 assert own[condition] not in [caption for caption in captions if not caption.startswith("✓")]
 
 
-def test_the_table_has_the_scores_and_marks_the_diagonal(page: Chrome, demo: "Demo") -> None:
-    _, crossed = page.find_elements(By.TAG_NAME, "table")
+def test_the_table_has_the_scores_and_marks_the_diagonal(page: "Page", demo: "Demo") -> None:
+    _, crossed = page.locator("table").all()
     dior = [row for row in demo.rows if (row["method"], row["model"]) == ("dior", "builtin")]
     assert cells(crossed) == [written(row) for row in dior]
     assert cells(crossed, "td.framed") == [written(row) for row in dior if row["condition"] == row["aspect"]]
 
 
-def test_the_methods_stand_side_by_side_each_asked_about_the_column(page: Chrome, demo: "Demo") -> None:
-    methods, _ = page.find_elements(By.TAG_NAME, "table")
+def test_the_methods_stand_side_by_side_each_asked_about_the_column(page: "Page", demo: "Demo") -> None:
+    methods, _ = page.locator("table").all()
     own = [row for row in demo.rows if row["condition"] == row["aspect"]]
     free = [
         row for row in demo.rows if row["condition"] is None and (row["method"], row["model"]) != ("dior", "builtin")
@@ -101,29 +109,9 @@ def test_the_methods_stand_side_by_side_each_asked_about_the_column(page: Chrome
     assert set(best) <= set(cells(methods, "td.framed"))
 
 
-def cells(table: WebElement, selector: str = "td.score") -> list[str]:
-    return [cell.text for cell in table.find_elements(By.CSS_SELECTOR, selector)]
+def cells(table: "Locator", selector: str = "td.score") -> list[str]:
+    return table.locator(selector).all_inner_texts()
 
 
 def written(row: dict[str, Any]) -> str:
     return f"{100 * row['map_at_r']:.1f} / {100 * row['precision_at_1']:.1f}"
-
-
-@pytest.mark.parametrize("width", [360, 768, 1600])
-def test_the_page_fits_the_screen(page: Chrome, width: int) -> None:
-    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    try:
-        assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_the_page_is_dark_where_that_is_wished(page: Chrome) -> None:
-    lightness = {}
-    for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        color = page.execute_script("return getComputedStyle(document.body).backgroundColor")
-        lightness[scheme] = sum(int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(","))
-    assert lightness["dark"] < 200 < 600 < lightness["light"]

@@ -9,22 +9,14 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from selenium.webdriver.common.by import By
+from playwright.sync_api import sync_playwright
 
 page, picture = map(Path, sys.argv[1:])
-options = ChromeOptions()
-options.binary_location = shutil.which("chromium") or "chromium"
-for flag in (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--window-size=1000,2400",
-    "--force-device-scale-factor=1.25",
-):
-    options.add_argument(flag)
-with Chrome(options, ChromeService(shutil.which("chromedriver"))) as browser:
-    browser.get(page.resolve().as_uri())
-    png = browser.find_element(By.CLASS_NAME, "query").screenshot_as_png
+with sync_playwright() as playwright:
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    opened = browser.new_page(viewport={"width": 1000, "height": 2400}, device_scale_factor=1.25)
+    opened.goto(page.resolve().as_uri())
+    png = opened.locator(".query").first.screenshot()
+    browser.close()
 # A palette of 256 colours is a quarter of the size, and no worse to the eye.
 Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)

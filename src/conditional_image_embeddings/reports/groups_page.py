@@ -1,12 +1,11 @@
 """The pages of groups: what a collection falls into under a condition, and the images that are alike."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .pages import data_url, write_page
+from .pages import pictures, write_page
 
 if TYPE_CHECKING:
     from ..collection.grouping.clusters import Cluster
@@ -20,14 +19,6 @@ PICTURES_OF_A_CLUSTER, PICTURES_OF_A_GROUP = 24, 12
 COVER = 4
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image on the page; None where the collection keeps no picture of it."""
-
-    image_id: str
-    url: str | None
-
-
 def write_clusters(path: Path, store: "Store", setting: "Setting", groups: "Sequence[Cluster]") -> None:
     """Write the page of clusters to `path`.
 
@@ -39,14 +30,14 @@ def write_clusters(path: Path, store: "Store", setting: "Setting", groups: "Sequ
     """
     shown = groups[:MOST_GROUPS]
     each = max(COVER, min(PICTURES_OF_A_CLUSTER, MOST_PICTURES // max(1, len(shown))))
-    pictures = _pictures(store, setting, (image_id for group in shown for image_id in group.images[:each]))
+    shown_pictures = pictures(store, setting, (image_id for group in shown for image_id in group.images[:each]))
     write_page(
         path,
         "clusters.html",
         condition=setting.condition,
         groups=groups,
-        shown=[(group, [pictures[image_id] for image_id in group.images[:each]]) for group in shown],
-        cover=COVER,
+        shown=[(group, [shown_pictures[image_id] for image_id in group.images[:each]]) for group in shown],
+        full_cover=COVER,
         total=sum(group.size for group in groups),
     )
 
@@ -65,18 +56,14 @@ def write_duplicates(
     groups = [list(members) for _, members in groupby(rows, key=lambda row: row.group)]
     shown = groups[:MOST_GROUPS]
     setting = next(iter(settings.values()))
-    pictures = _pictures(store, setting, (row.image_id for group in shown for row in group[:PICTURES_OF_A_GROUP]))
+    shown_pictures = pictures(store, setting, (row.image_id for group in shown for row in group[:PICTURES_OF_A_GROUP]))
     write_page(
         path,
         "duplicates.html",
         conditions=list(settings),
         groups=groups,
         images=len(rows),
-        shown=[(group, [(row, pictures[row.image_id]) for row in group[:PICTURES_OF_A_GROUP]]) for group in shown],
+        shown=[
+            (group, [(row, shown_pictures[row.image_id]) for row in group[:PICTURES_OF_A_GROUP]]) for group in shown
+        ],
     )
-
-
-def _pictures(store: "Store", setting: "Setting", image_ids: Iterable[str]) -> dict[str, Picture]:
-    needed = list(image_ids)
-    stored = store.thumbnails(setting.dataset, needed, source=setting.source)
-    return {each: Picture(each, data_url(data) if (data := stored.get(each)) else None) for each in needed}

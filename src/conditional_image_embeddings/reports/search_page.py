@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..collection.words import EMPTY
 from ..inputs.images import read_image, thumbnail
-from .pages import data_url, write_page
+from .pages import Picture, data_url, pictures, write_page
 
 if TYPE_CHECKING:
     from ..collection.searching.hits import Hit, Hits
@@ -18,7 +18,7 @@ MOST_PICTURES = 1000  # in one file
 
 
 @dataclass(frozen=True)
-class Bar:
+class Similarity:
     """How similar a hit is under a condition: 0 to 1 of the bar's length, which is the percentile if there is one."""
 
     name: str
@@ -31,20 +31,20 @@ class Bar:
 
 @dataclass(frozen=True)
 class Found:
-    """A hit with its picture; None where the collection keeps none."""
+    """A hit with its picture, and its similarity under each condition."""
 
     hit: "Hit"
-    picture: str | None
-    bars: Sequence[Bar]
+    picture: Picture
+    similarities: Sequence[Similarity]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A part of the query: its picture or its words, and its weight."""
+    """A part of the query: an image's name or the words, and the weight; words have no picture."""
 
     name: str
     weight: float
-    picture: str | None
+    picture: Picture | None
 
 
 def write(path: Path, store: "Store", hits: "Hits", query: Mapping[str, Sequence[tuple[Any, float]]]) -> None:
@@ -59,11 +59,10 @@ def write(path: Path, store: "Store", hits: "Hits", query: Mapping[str, Sequence
     setting = next(iter(hits.settings.values()))
     shown = list(hits)[:MOST_PICTURES]
     needed = [hit.image_id for hit in shown] + [image_id for image_id, _ in query["image_id"]]
-    pictures = store.thumbnails(setting.dataset, needed, source=setting.source)
-    urls = {image_id: data_url(data) for image_id, data in pictures.items() if data}
+    stored = pictures(store, setting, needed)
     asked = [
-        *(Asked(Path(file).name, weight, data_url(thumbnail(read_image(file)))) for file, weight in query["image"]),
-        *(Asked(image_id, weight, urls.get(image_id)) for image_id, weight in query["image_id"]),
+        *(Asked(Path(file).name, weight, _picture_of(file)) for file, weight in query["image"]),
+        *(Asked(image_id, weight, stored[image_id]) for image_id, weight in query["image_id"]),
         *(Asked(text, weight, None) for text, weight in query["text"]),
     ]
     write_page(
@@ -71,14 +70,18 @@ def write(path: Path, store: "Store", hits: "Hits", query: Mapping[str, Sequence
         "search.html",
         asked=asked,
         conditions=[(name or "no condition", weight) for name, weight in hits.conditions.items()],
-        found=[Found(hit, urls.get(hit.image_id), _bars(hit, hits)) for hit in shown],
+        found=[Found(hit, stored[hit.image_id], _similarities(hit, hits)) for hit in shown],
         hits=hits,
     )
 
 
-def _bars(hit: "Hit", hits: "Hits") -> list[Bar]:
+def _picture_of(file: Path | str) -> Picture:
+    return Picture(Path(file).name, data_url(thumbnail(read_image(file))))
+
+
+def _similarities(hit: "Hit", hits: "Hits") -> list[Similarity]:
     return [
-        Bar(
+        Similarity(
             name=name or "no condition",
             cosine=hit.scores[name],
             percentile=(share := hit.percentiles[name]),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .pages import data_url, write_page
+from .pages import Picture, pictures, write_page
 
 if TYPE_CHECKING:
     from ..collection.facets import Facet, Facets
@@ -22,7 +22,7 @@ class Line:
     count: int
     share: float
     length: float
-    pictures: Sequence[tuple[str, str | None]]
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,11 @@ def write(path: Path, store: "Store", facets: "Facets") -> None:
         tables += list(facets.by_condition.values())
     setting = next(iter(facets.settings.values()))
     needed = {image_id for table in tables for facet in table[:MOST_LINES] for image_id in facet.images}
-    thumbnails = store.thumbnails(setting.dataset, sorted(needed), source=setting.source)
-    urls = {image_id: data_url(data) for image_id, data in thumbnails.items() if data}
-    write_page(path, "words.html", images=facets.images, sections=[_section(table, urls, facets) for table in tables])
+    stored = pictures(store, setting, sorted(needed))
+    write_page(path, "words.html", images=facets.images, sections=[_section(table, stored, facets) for table in tables])
 
 
-def _section(table: "Sequence[Facet]", urls: dict[str, str], facets: "Facets") -> Section:
+def _section(table: "Sequence[Facet]", stored: dict[str, Picture], facets: "Facets") -> Section:
     most = max((facet.count for facet in table), default=1)
     rest = table[MOST_LINES:]
     return Section(
@@ -64,7 +63,7 @@ def _section(table: "Sequence[Facet]", urls: dict[str, str], facets: "Facets") -
                 count=facet.count,
                 share=facet.count / facets.images,
                 length=facet.count / most,
-                pictures=[(image_id, urls.get(image_id)) for image_id in facet.images],
+                pictures=[stored[image_id] for image_id in facet.images],
             )
             for facet in table[:MOST_LINES]
         ],

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.collection.filters import Filter
 from conditional_image_embeddings.collection.grouping import centres, cluster_names
 from conditional_image_embeddings.collection.grouping.cluster_names import telling_words
 from conditional_image_embeddings.collection.grouping.clusters import Cluster, clusters
@@ -107,10 +108,10 @@ def test_images_come_nearest_to_the_centre_first_and_belong_to_the_nearest(store
 
 def test_a_filter_narrows_what_is_grouped(store: Store) -> None:
     random_store(Path(store.uri), 40, "color")
-    groups = clusters(Store(store.uri), setting(), 2, where="width >= 20")
+    groups = clusters(Store(store.uri), setting(), 2, only=Filter(where="width >= 20"))
     assert sum(group.size for group in groups) == 30
-    with pytest.raises(OptionError, match=r"no image of .* fits 'width > 1000'"):
-        clusters(Store(store.uri), setting(), where="width > 1000")
+    with pytest.raises(OptionError, match=r"no image of .* fits width > 1000"):
+        clusters(Store(store.uri), setting(), only=Filter(where="width > 1000"))
 
 
 SPECIAL = {

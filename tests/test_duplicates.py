@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.collection.filters import Filter
 from conditional_image_embeddings.collection.grouping import leaders as blocks
 from conditional_image_embeddings.collection.grouping.duplicates import Duplicate, duplicates
 from conditional_image_embeddings.collection.grouping.leaders import ROUNDING, leaders
@@ -218,7 +219,7 @@ def test_bounds_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def test_a_filter_narrows_what_is_compared(tmp_path: Path) -> None:
     store = random_store(tmp_path / "db", 30, "color")
-    rows = duplicates(store, COLOR, similarity=0.0, where="width < 15")
+    rows = duplicates(store, COLOR, similarity=0.0, only=Filter(where="width < 15"))
     assert {row.image_id for row in rows} <= set(store.image_ids_where("photos", "/photos", "width < 15"))
     assert rows
 

@@ -18,7 +18,7 @@ from conditional_image_embeddings.cli.terminal import print_table
 from conditional_image_embeddings.collection.facets import SHOWN_IMAGES, facets
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
-from conditional_image_embeddings.collection.words import settings_with_words, words_by_image
+from conditional_image_embeddings.collection.words import settings_with_words, words_of
 from conditional_image_embeddings.errors import OptionError, StoreError
 
 TOLD = st.one_of(
@@ -83,7 +83,7 @@ def test_a_filter_counts_fewer(cars: Store) -> None:
         assert collection.facets("color", where="image_id = 'it''s'").crossed == []
         with pytest.raises(OptionError, match="is no filter"):
             collection.facets("color", where="none = 1")
-    assert [each["image_id"] for each in words_by_image(cars, "color", where="width = 12")] == ["00002.png"]
+    assert [each["image_id"] for each in words_of(cars, setting("color"), {"00002.png", "unknown"})] == ["00002.png"]
 
 
 def test_conditions_that_do_not_belong_together(cars: Store) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import commands
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 import conditional_image_embeddings as cie
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.words import words_by_image
+from conditional_image_embeddings.collection.words import settings_with_words, words_of
 from conditional_image_embeddings.datasets.car_colors import COLORS, colour_name
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.datasets.synthetic_cars import make
@@ -81,22 +82,27 @@ def test_a_sweep_ranks_every_combination_and_a_second_one_embeds_nothing(swept, 
         sweep(store, benchmark, builtin, Request(conditions=("mood",)))
 
 
+def stored_words(store: Store, condition: str, pattern: str = "*") -> list[dict[str, Any]]:
+    (found,) = settings_with_words(store, [condition], pattern).values()
+    return words_of(store, found)
+
+
 def test_words_are_told_from_the_store(swept) -> None:
     store, benchmark, _, _ = swept
     with pytest.raises(StoreError, match="choose with --setting"):
-        words_by_image(store, "car color")
-    rows = words_by_image(store, "Car  Color", "*describe*")
+        stored_words(store, "car color")
+    rows = stored_words(store, "Car  Color", "*describe*")
     labels = next(labels for aspect, labels in benchmark.labels.items() if aspect.name == "car color")
     assert [row["image_id"] for row in rows] == sorted(labels)
     right = np.mean([row["words"][0]["word"] == labels[row["image_id"]] for row in rows])
     assert right >= 0.95
     assert (
-        words_by_image(store, "car color", "*describe-car color-num_layer=-1-num_token=-1*") == rows
+        stored_words(store, "car color", "*describe-car color-num_layer=-1-num_token=-1*") == rows
     )  # as the paper's folders
     with pytest.raises(StoreError, match="conditions: car color"):
-        words_by_image(store, "mood")
+        stored_words(store, "mood")
     with pytest.raises(StoreError, match=r"no setting of .* matches 'nothing\*'; there are: synthetic_cars-builtin-"):
-        words_by_image(store, "car color", "nothing*")
+        stored_words(store, "car color", "nothing*")
 
 
 def test_the_commands(swept, tmp_path: Path) -> None:

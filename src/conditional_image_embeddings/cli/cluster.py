@@ -24,6 +24,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("-n", "--groups", "n", type=limits.GROUPS, help="How many groups; by default the number that fits best.")
 @options.setting
 @options.where
+@options.facet
+@options.among
 @click.option("--json", "as_json", is_flag=True, help="Print the groups with all their images as JSON.")
 @options.html
 @click.option(
@@ -35,6 +37,8 @@ def cluster(
     n: int | None,
     pattern: str,
     where: str | None,
+    facets: tuple[str, ...],
+    among: frozenset[str] | None,
     as_json: bool,
     html: Path | None,
     output: Path | None,
@@ -47,6 +51,7 @@ def cluster(
     """
     from dataclasses import asdict
 
+    from ..collection.filters import Filter
     from ..collection.grouping.clusters import clusters, write_labels
     from ..collection.spaces import choose
     from ..collection.storage.store import Store
@@ -54,7 +59,9 @@ def cluster(
 
     store = Store(db, create=False)
     (setting,) = choose(store, [condition], pattern).values()
-    found = clusters(store, setting, n, where=where)
+    known = [each.condition for each in store.settings()]
+    only = Filter.of(where=where, facets=options.words_by_condition(facets, known), among=among)
+    found = clusters(store, setting, n, only=only)
     if output:
         write_labels(found, output)
     if html:

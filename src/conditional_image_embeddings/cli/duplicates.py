@@ -36,6 +36,8 @@ SHOWN_GROUPS, SHOWN_IMAGES = 20, 8
 @click.option("--similarity", type=limits.COSINE, metavar="S", help="Alike from this cosine on, instead.")
 @options.setting
 @options.where
+@options.facet
+@options.among
 @click.option("--json", "as_json", is_flag=True, help="Print the images of all groups as JSON.")
 @click.option(
     "--html",
@@ -51,6 +53,8 @@ def duplicates(
     similarity: float | None,
     pattern: str,
     where: str | None,
+    facets: tuple[str, ...],
+    among: frozenset[str] | None,
     as_json: bool,
     html: Path | None,
 ) -> None:
@@ -62,6 +66,7 @@ def duplicates(
     """
     from dataclasses import asdict
 
+    from ..collection.filters import Filter
     from ..collection.grouping.duplicates import duplicates as find
     from ..collection.spaces import choose
     from ..collection.storage.store import Store
@@ -71,7 +76,9 @@ def duplicates(
         raise click.UsageError("--threshold (a fraction of random pairs) and --similarity (a cosine): give one of them")
     store = Store(db, create=False)
     settings = choose(store, conditions or [None], pattern)
-    rows = find(store, settings, threshold=threshold, similarity=similarity, where=where)
+    known = [each.condition for each in store.settings()]
+    only = Filter.of(where=where, facets=options.words_by_condition(facets, known), among=among)
+    rows = find(store, settings, threshold=threshold, similarity=similarity, only=only)
     if html:
         groups_page.write_duplicates(html, store, settings, rows)
         click.echo(f"Look at {html}", err=True)

@@ -35,6 +35,8 @@ SHOWN_WORDS = 2
 @click.option("--no-condition", type=limits.WEIGHT, metavar="WEIGHT", help="No condition too, with this weight.")
 @click.option("-k", type=limits.HITS, help="So many hits at most.  [default: 20; with --cut, all]")
 @options.where
+@options.facet
+@options.among
 @click.option("--word", help="Only images with this word among theirs, under one of the conditions.")
 @click.option("--min-score", type=limits.SCORE, help="Only hits with this score or more.")
 @click.option("--cut", type=click.Choice(["auto"]), help="auto: end the list where images no longer match.")
@@ -56,6 +58,7 @@ def search(
     conditions: tuple[str, ...],
     no_condition: float | None,
     pattern: str,
+    facets: tuple[str, ...],
     device: str | None,
     model_path: str | None,
     local_files_only: bool,
@@ -88,6 +91,7 @@ def search(
             "image_id": [_weighted(each) for each in image_ids],
             "text": [_weighted(each) for each in texts],
         }
+        choice["facets"] = options.words_by_condition(facets, collection.conditions)
         hits = collection.search(**query, conditions=weights, setting=pattern, **choice)
         if html is not None:
             search_page.write(html, collection.store, hits, query)

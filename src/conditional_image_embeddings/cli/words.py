@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..collection.words import EMPTY
+from ..collection.words import EMPTY, WITHOUT
 from . import limits, options
 from .command import Command
 from .terminal import print_table
@@ -30,6 +30,8 @@ LINES = 40
 )
 @click.option("--no-condition", is_flag=True, help="What was embedded without a condition.")
 @options.where
+@options.facet
+@options.among
 @options.setting
 @click.option("-n", "--images", type=limits.SHOWN, default=IMAGES, show_default=True, help="Images listed.")
 @click.option("--lines", type=limits.SHOWN, default=LINES, show_default=True, help="Words listed.")
@@ -40,6 +42,8 @@ def words(
     conditions: tuple[str, ...],
     no_condition: bool,
     where: str | None,
+    facets: tuple[str, ...],
+    among: frozenset[str] | None,
     pattern: str,
     images: int,
     lines: int,
@@ -52,26 +56,32 @@ def words(
 
     \b
     Example:  cie words ./embeddings -c "car color"
+              cie words ./embeddings -c "car color" --facet "car model=pickup"
               cie words ./embeddings -c "car color" -c "car model" --html words.html
     """
     from .. import open as open_collection
-    from ..collection.words import words_by_image, words_of
+    from ..collection.facets import facets as count_facets
+    from ..collection.filters import Filter
+    from ..collection.words import settings_with_words, words_of
     from ..reports import words_page
 
     names = (*conditions, None) if no_condition else conditions
     if not names:
         raise click.UsageError("say under which condition: -c CONDITION, or --no-condition")
     with open_collection(db) as collection:
-        if as_json and len(names) == 1 and html is None:
-            rows = words_by_image(collection.store, names[0], pattern, where)
+        only = Filter.of(where=where, facets=options.words_by_condition(facets, collection.conditions), among=among)
+        settings = settings_with_words(collection.store, names, pattern)
+        (first, *others) = settings.values()
+        passing = only.image_ids(collection.store, settings)
+        if as_json and not others and html is None:
+            rows = words_of(collection.store, first, passing)
             click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
             return
-        found = collection.facets(names, where, setting=pattern)
+        found = count_facets(collection.store, settings, passing)
         if html is not None:
             words_page.write(html, collection.store, found)
             click.echo(f"Look at {html}", err=True)
-        (first, *others) = found.settings.values()
-        rows = [] if others else words_of(collection.store, first, where, None if as_json else images)
+        rows = [] if others else words_of(collection.store, first, passing, None if as_json else images)
     if as_json:
         counted = [facet.to_json() for facet in found.crossed] if others else rows
         click.echo(json.dumps(counted, indent=2, ensure_ascii=False))
@@ -101,4 +111,4 @@ def _show(counted: "Sequence[Facet]", conditions: Sequence[str | None], images: 
 
 def _word(word: str | None) -> str:
     """`""` is an empty answer; None: no word is stored, or the image was not embedded under the condition."""
-    return "(no words)" if word is None else word or EMPTY
+    return WITHOUT if word is None else word or EMPTY

@@ -1,6 +1,6 @@
 """A collection: what `cie embed` wrote, opened to be read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -13,7 +13,9 @@ from ..methods.settings import Setting
 from .comparison import Comparison, compare_stored
 from .exchange import exporting
 from .exchange.exporting import Exported
-from .facets import Facets, facets
+from .facets import Facets
+from .facets import facets as count_facets
+from .filters import FacetWords, Filter
 from .grouping.clusters import Cluster, clusters
 from .grouping.duplicates import Duplicate, duplicates
 from .query_embedders import QueryEmbedders, load_stored
@@ -21,7 +23,7 @@ from .searching.hits import MOST_HITS, Choice, Hits, weights_of
 from .searching.neighbours import build_due_indexes, build_indexes, settings_to_index
 from .searching.query import Query
 from .searching.search import search
-from .spaces import choose, widest
+from .spaces import Space, choose, spaces, widest
 from .storage.store import Store
 from .storage.vector_index import IndexReport
 from .words import settings_with_words
@@ -79,6 +81,47 @@ class Collection:
         """What the images were embedded under, sorted; None, last, is "no condition"."""
         return sorted({each.condition for each in self.settings}, key=lambda name: (name is None, name))
 
+    def spaces(self) -> list[Space]:
+        """The settings, those together that differ in their condition only, sorted by name.
+
+            for space in collection.spaces():
+                print(space.name, space.shared.method, space.shared.model, space.conditions)
+
+        `setting=space.name` selects a space, for every condition of it.
+        """
+        return sorted(spaces(self.store), key=lambda space: space.name)
+
+    def image_ids(
+        self,
+        conditions: Conditions,
+        *,
+        where: str | None = None,
+        word: str | None = None,
+        facets: FacetWords | None = None,
+        among: Iterable[str] | None = None,
+        setting: str = "*",
+    ) -> list[str]:
+        """The ids of the images that have a vector under every one of these conditions and pass a filter, sorted.
+
+        Args:
+            conditions: One or several; None is "no condition".
+            where: As for `search`, and so the others.
+            word: Under one of the conditions.
+            facets: First words by condition.
+            among: Ids.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            OptionError: a filter that cannot be taken.
+            StoreError: a condition that is not in the collection.
+        """
+        only = Filter.of(where=where, word=word, facets=facets, among=among)
+        with self.store.reading():
+            settings = choose(self.store, checked_conditions(conditions), setting)
+            found = set.intersection(*(set(self.store.image_ids(each)) for each in settings.values()))
+            passing = only.image_ids(self.store, settings)
+        return sorted(found if passing is None else found & passing)
+
     def embedder(
         self, condition: str | EllipsisType | None = ..., *, setting: str = "*", **options: Any
     ) -> BoundEmbedder:
@@ -105,6 +148,8 @@ class Collection:
         k: int | None = None,
         where: str | None = None,
         word: str | None = None,
+        facets: FacetWords | None = None,
+        among: Iterable[str] | None = None,
         min_score: float | None = None,
         cut: str | None = None,
         exact: bool = False,
@@ -131,6 +176,10 @@ class Collection:
             where: A filter over the columns of `images` (image_id, width, height, content_hash, path, size, modified),
                 in SQL.
             word: Only images that have this word among those stored with them, under one of the conditions.
+            facets: Only images whose first word under a condition is this one, or one of these, as `Collection.facets`
+                counts them: `{"car color": "red", "car model": ["pickup", "van"]}`; the conditions are of the same
+                space, searched or not. "" is an empty answer, None that no word is stored.
+            among: Only images with these ids.
             min_score: Only images with this score or more.
             cut: "auto" ends the list where images no longer match, see `cutoff`; None does not.
             exact: Score every image. Otherwise, from 10,000 images on, candidates come from an index (`cie index`) of
@@ -147,6 +196,7 @@ class Collection:
         """
         if cut not in {None, "auto"}:
             raise OptionError(f"cut is {cut!r}; it is 'auto' or None")
+        only = Filter.of(where=where, word=word, facets=facets, among=among)
         weights = weights_of(conditions)
         query = Query.of(image=image, image_id=image_id, text=text)
         choice = Choice(
@@ -157,15 +207,10 @@ class Collection:
             first = next(iter(settings.values()))
             if build_index and not choice.exact and not choice.cut:
                 build_due_indexes(self.store, (each for name, each in settings.items() if weights[name] > 0))
-            among = None
-            if where is not None:
-                among = set(self.store.image_ids_where(first.dataset, first.source, where))
-            if word is not None:
-                having = set().union(*(self.store.image_ids_with_word(each, word) for each in settings.values()))
-                among = having if among is None else among & having
             query = query.known_to(self.store, first)
             vectors = query.vectors(self.store, list(settings.values()), self._embedders)
-            choice = replace(choice, among=among, without={image_id for image_id, _ in query.image_ids})
+            passing = only.image_ids(self.store, settings)
+            choice = replace(choice, among=passing, without={image_id for image_id, _ in query.image_ids})
             return search(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
 
     def build_index(
@@ -211,7 +256,16 @@ class Collection:
         wanted = widest(self.store, setting) if conditions is None else list(checked_conditions(conditions))
         return compare_stored(self.store, choose(self.store, wanted, setting), a, b, self._embedders)
 
-    def facets(self, conditions: Conditions, where: str | None = None, *, setting: str = "*") -> Facets:
+    def facets(
+        self,
+        conditions: Conditions,
+        where: str | None = None,
+        *,
+        facets: FacetWords | None = None,
+        among: Iterable[str] | None = None,
+        word: str | None = None,
+        setting: str = "*",
+    ) -> Facets:
         """How many images have each word as their first, under each condition and under all of them together.
 
             for facet in collection.facets(["car color", "car model"]).crossed:
@@ -220,16 +274,19 @@ class Collection:
         Args:
             conditions: One or several, embedded with words.
             where: Only images that fit this filter over the columns of `images`, in SQL.
+            facets: Only images with these first words, as for `search`.
+            among: Only images with these ids.
+            word: Only images that have this word among theirs, under one of the conditions.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.
 
         Raises:
             StoreError: no words are stored under a condition; the message says how they can be.
             OptionError: `where` is no filter.
         """
-        settings = settings_with_words(self.store, checked_conditions(conditions), setting)
-        first = next(iter(settings.values()))
-        among = None if where is None else self.store.image_ids_where(first.dataset, first.source, where)
-        return facets(self.store, settings, among)
+        only = Filter.of(where=where, word=word, facets=facets, among=among)
+        with self.store.reading():
+            settings = settings_with_words(self.store, checked_conditions(conditions), setting)
+            return count_facets(self.store, settings, only.image_ids(self.store, settings))
 
     def export(
         self,
@@ -264,7 +321,14 @@ class Collection:
         )
 
     def cluster(
-        self, condition: str | None, n: int | None = None, *, setting: str = "*", where: str | None = None
+        self,
+        condition: str | None,
+        n: int | None = None,
+        *,
+        setting: str = "*",
+        where: str | None = None,
+        facets: FacetWords | None = None,
+        among: Iterable[str] | None = None,
     ) -> list[Cluster]:
         """Groups of images that are alike under a condition, the largest first, each named by its words.
 
@@ -279,6 +343,8 @@ class Collection:
                 mean silhouette. There are fewer, with a warning, where the images have fewer different vectors.
             setting: Glob over the settings' names, where several have the condition.
             where: Only images that fit this filter over the columns of `images`, such as "width > 500".
+            facets: Only images with these first words, as for `search`.
+            among: Only images with these ids.
 
         Returns:
             Groups with `cluster` (its number, from 1), `name`, `size`, `words` (each with `word` and `fraction`, the
@@ -290,7 +356,7 @@ class Collection:
             StoreError: there is no such setting, there are several, or it is damaged.
         """
         (found,) = choose(self.store, [condition], setting).values()
-        return clusters(self.store, found, n, where=where)
+        return clusters(self.store, found, n, only=Filter.of(where=where, facets=facets, among=among))
 
     def duplicates(
         self,
@@ -300,6 +366,8 @@ class Collection:
         similarity: float | None = None,
         setting: str = "*",
         where: str | None = None,
+        facets: FacetWords | None = None,
+        among: Iterable[str] | None = None,
         show_progress_bar: bool | None = None,
     ) -> list[Duplicate]:
         """Images that are alike under every one of these conditions, in groups.
@@ -315,6 +383,8 @@ class Collection:
             similarity: The least cosine under each condition, instead of `threshold`.
             setting: Glob over the settings' names, where several have the conditions.
             where: Only images that fit this filter over the columns of `images`, such as "width > 500".
+            facets: Only images with these first words, as for `search`.
+            among: Only images with these ids.
             show_progress_bar: On stderr; by default where that is a terminal.
 
         Returns:
@@ -333,7 +403,7 @@ class Collection:
             found,
             threshold=threshold,
             similarity=similarity,
-            where=where,
+            only=Filter.of(where=where, facets=facets, among=among),
             show_progress_bar=show_progress_bar,
         )
 

@@ -7,12 +7,15 @@ needs a vector of each image under each, made in the same way. This room finds t
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from ..errors import StoreError, preview
 from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, describe
 from ..methods.settings import Setting
-from .storage.store import Store
+
+if TYPE_CHECKING:
+    from .storage.store import Store
 
 OF_CONDITIONS = ("texts", "together")  # in a setting's `extra`
 COMMANDS_OPTIONS = {  # and their defaults
@@ -22,10 +25,25 @@ COMMANDS_OPTIONS = {  # and their defaults
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Settings by condition, all else equal; `shared` is what they have in common, without a condition."""
+    """Settings of one source that differ in their condition only: what can be searched and counted together.
+
+    Attributes:
+        shared: What they have in common, without a condition: `shared.method`, `shared.model`, `shared.source`, ...
+        settings: By condition; None is "no condition".
+    """
 
     shared: Setting
     settings: Mapping[str | None, Setting]
+
+    @property
+    def name(self) -> str:
+        """The name of its first setting: `setting=space.name` selects the space, for every condition of it."""
+        return min(setting.name for setting in self.settings.values())
+
+    @property
+    def conditions(self) -> list[str | None]:
+        """Sorted; None, last, is "no condition"."""
+        return sorted(self.settings, key=lambda name: (name is None, name or ""))
 
     def find(self, condition: str | None) -> Setting | None:
         """The setting of a condition, whatever its case."""
@@ -42,7 +60,7 @@ class Space:
         return "refined" in self.shared.extra
 
 
-def spaces(store: Store, pattern: str = "*") -> list[Space]:
+def spaces(store: "Store", pattern: str = "*") -> list[Space]:
     """The spaces of a database, of the settings that a glob selects, sorted by their settings' names."""
     found: dict[str, dict[str | None, Setting]] = {}
     shared: dict[str, Setting] = {}
@@ -54,13 +72,25 @@ def spaces(store: Store, pattern: str = "*") -> list[Space]:
     return [Space(shared[key], settings) for key, settings in found.items()]
 
 
-def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -> dict[str | None, Setting]:
+def whole_spaces(store: "Store", pattern: str = "*") -> list[Space]:
+    """The spaces that have a setting that a glob selects, with all their settings.
+
+    So the name of one setting selects its space. Of settings under one condition, those that the glob selects count.
+    """
+    every = {space.shared.to_json(): space.settings for space in spaces(store)}
+    return [
+        Space(space.shared, {**every[space.shared.to_json()], **space.settings}) for space in spaces(store, pattern)
+    ]
+
+
+def choose(store: "Store", conditions: Iterable[str | None], pattern: str = "*") -> dict[str | None, Setting]:
     """The settings of these conditions, all of one space.
 
     Args:
         store: The database.
         conditions: As they were embedded, whatever their case; None is "no condition".
-        pattern: Glob over the settings' names, where several spaces have all of them.
+        pattern: Glob over the settings' names, where several spaces have all of them. If the settings that it selects
+            do not, their spaces are looked at whole: the name of one setting is enough to choose its space.
 
     Returns:
         The settings by condition, as it was given, in the order given.
@@ -77,7 +107,10 @@ def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -
         raise StoreError(
             hint or f"{store.uri} has no embeddings: make some with `cie embed ... -e {shlex.quote(store.uri)}`"
         )
-    fitting = {space: found for space in every if (found := space.find_all(list(wanted.values()))) is not None}
+    fitting = _fitting(every, list(wanted.values()))
+    if not fitting:
+        every = whole_spaces(store, pattern)
+        fitting = _fitting(every, list(wanted.values()))
     plain = {space: found for space, found in fitting.items() if not space.is_refined} or fitting
     if len(plain) == 1:
         return dict(zip(wanted, *plain.values(), strict=True))
@@ -90,12 +123,12 @@ def choose(store: Store, conditions: Iterable[str | None], pattern: str = "*") -
     raise StoreError(_lacking(store, every, list(wanted.values())))
 
 
-def widest(store: Store, pattern: str = "*") -> list[str | None]:
+def widest(store: "Store", pattern: str = "*") -> list[str | None]:
     """The conditions of the space that has most, of the settings that a glob selects; [] where there is none."""
     return max((list(space.settings) for space in spaces(store, pattern)), key=len, default=[])
 
 
-def embed_command(store: Store, setting: Setting, conditions: Sequence[str | None]) -> str:
+def embed_command(store: "Store", setting: Setting, conditions: Sequence[str | None]) -> str:
     """The command that embeds the images of a setting under other conditions, in the same way."""
     parts = ["cie", "embed", shlex.quote(store.source_root(setting) or "SOURCE")]
     for condition in conditions if any(conditions) else ():
@@ -111,11 +144,15 @@ def embed_command(store: Store, setting: Setting, conditions: Sequence[str | Non
     return " ".join([*parts, "-e", shlex.quote(store.uri)])
 
 
+def _fitting(several: Iterable[Space], wanted: Sequence[str | None]) -> dict[Space, list[Setting]]:
+    return {space: found for space in several if (found := space.find_all(wanted)) is not None}
+
+
 def _folded(condition: str | None) -> str | None:
     return None if condition is None else condition.casefold()
 
 
-def _lacking(store: Store, every: Sequence[Space], wanted: Sequence[str | None]) -> str:
+def _lacking(store: "Store", every: Sequence[Space], wanted: Sequence[str | None]) -> str:
     """Why no space has all of these conditions, and what to do."""
     best = max(every, key=lambda space: (sum(space.find(name) is not None for name in wanted), not space.is_refined))
     missing = [name for name in wanted if best.find(name) is None]

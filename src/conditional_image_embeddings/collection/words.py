@@ -1,12 +1,13 @@
 """The words stored with vectors: which settings tell them, which words explain each image."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError, preview
 from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, describe
+from .spaces import whole_spaces
 
 if TYPE_CHECKING:
     from ..methods.settings import Setting
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Reading = tuple[Any, ...]  # layers and tokens of one tell the same words
 
-EMPTY = "(nothing)"  # what an empty answer is shown as
+EMPTY, WITHOUT = "(nothing)", "(no words)"  # what an empty answer is shown as, and that there are no words
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ def settings_with_words(
     Args:
         store: The database.
         conditions: As they were embedded, whatever their case; None is "no condition".
-        pattern: Glob over the settings' names, where several readings of the conditions have words.
+        pattern: Glob over the settings' names, where several readings of the conditions have words. If the settings
+            that it selects lack a condition, their spaces are looked at whole, as `spaces.choose` does.
 
     Returns:
         The settings by condition, as it was embedded, in the order given.
@@ -38,7 +40,10 @@ def settings_with_words(
             some images have theirs.)
     """
     names = list(dict.fromkeys(checked_condition(each) for each in conditions))
-    found = [_readings(store, name, pattern) for name in names]
+    selected = store.settings(pattern)
+    if not {*map(_folded, names)} <= {_folded(each.condition) for each in selected}:
+        selected = [each for space in whole_spaces(store, pattern) for each in space.settings.values()]
+    found = [_readings(store, name, selected, pattern) for name in names]
     common = [reading for reading in found[0] if all(reading in each for each in found)]
     if len(common) == 1:
         chosen = [each[common[0]] for each in found]
@@ -53,37 +58,27 @@ def settings_with_words(
     raise StoreError(f"{told} tell words in settings of different images or models: {several}")
 
 
-def words_by_image(
-    store: "Store", condition: str | None, pattern: str = "*", where: str | None = None
+def words_of(
+    store: "Store", setting: "Setting", among: Collection[str] | None = None, first: int | None = None
 ) -> list[dict[str, Any]]:
-    """The words of each image under a condition, of the one setting that has any.
+    """The words of each image under a condition.
 
     Args:
         store: The database.
-        condition: As it was embedded, whatever its case.
-        pattern: Glob over the settings' names, where several readings of the condition have words.
-        where: Only images that fit this filter, see `Store.image_ids_where`.
+        setting: One that tells words, see `settings_with_words`.
+        among: Of these images only.
+        first: Of so many images, the first by their ids.
 
     Returns:
         `{image_id, condition, words: [{word, probability}]}` an image, sorted by id; images whose vector came without
         words are left out.
 
     Raises:
-        OptionError: `where` is no filter.
-        StoreError: as `settings_with_words` does.
+        StoreError: there is no such setting, or its table is damaged.
     """
-    (setting,) = settings_with_words(store, [condition], pattern).values()
-    return words_of(store, setting, where)
-
-
-def words_of(
-    store: "Store", setting: "Setting", where: str | None = None, first: int | None = None
-) -> list[dict[str, Any]]:
-    """As `words_by_image`, of this setting; `first`: of so many images, the first by their ids."""
-    among = None if where is None else set(store.image_ids_where(setting.dataset, setting.source, where))
-    if first is not None:
-        among = set(sorted(store.image_ids(setting) if among is None else among)[:first])
-    stored = store.words(setting, None if first is None or among is None else sorted(among))
+    wanted = None if first is None else sorted(store.image_ids(setting) if among is None else among)[:first]
+    among = among if wanted is None else set(wanted)
+    stored = store.words(setting, wanted)
     return [
         {
             "image_id": image_id,
@@ -95,12 +90,25 @@ def words_of(
     ]
 
 
-def _readings(store: "Store", name: str | None, pattern: str) -> "dict[Reading, Setting]":
+def setting_telling(store: "Store", setting: "Setting") -> "Setting | None":
+    """The setting that holds a setting's words: itself, or that which it was refined of; None where none has any."""
+    original = setting.without("refined")
+    if store.count_words(setting):
+        return setting
+    return original if original != setting and original in store.settings() and store.count_words(original) else None
+
+
+def _folded(condition: str | None) -> str:
+    return (condition or "").casefold()
+
+
+def _readings(
+    store: "Store", name: str | None, selected: "Sequence[Setting]", pattern: str
+) -> "dict[Reading, Setting]":
     """The settings of a condition that have words, one per reading."""
-    wanted = (name or "").casefold()
-    settings = [each for each in store.settings(pattern) if (each.condition or "").casefold() == wanted]
+    settings = [each for each in selected if _folded(each.condition) == _folded(name)]
     if not settings:
-        there = sorted({each.condition or "(none)" for each in store.settings(pattern)})
+        there = sorted({each.condition or "(none)" for each in selected})
         if not there and pattern != "*":
             every = preview([each.name for each in store.settings()])
             raise StoreError(f"no setting of {store.uri} matches {pattern!r}; there are: {every}")
@@ -110,8 +118,8 @@ def _readings(store: "Store", name: str | None, pattern: str) -> "dict[Reading, 
     found: dict[Reading, Setting] = {}
     for each in settings:
         key = (each.dataset, each.source, each.method, each.model, each.revision, each.prompt_type)
-        if key not in found and store.count_words(each):
-            found[key] = each
+        if key not in found and (source := setting_telling(store, each)) is not None:
+            found[key] = source
     if not found:
         without = [each.name for each in settings if _can_have_words(each)]
         telling = " or ".join(method.name for method in METHODS.values() if method.tells)

@@ -73,7 +73,7 @@ class Selection:
             found.sort(key=lambda each: wanted.index(_folded(each.condition)))
         lacking = set() if conditions is None else set(wanted) - {_folded(each.condition) for each in found}
         if not found or lacking:
-            choose(store, [None] if conditions is None else conditions, pattern)  # says what is missing
+            found = list(choose(store, [None] if conditions is None else conditions, pattern).values())
         self._wanted: dict[tuple[str, str | None], set[str]] = {}
         if where is not None:
             for each in found:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from ...errors import OptionError
 from ...inputs.arguments import optional_count
 from ...methods.settings import Setting
+from ..filters import EVERY, Filter
 from ..storage.digests import digests
 from ..storage.store import Store
+from ..words import setting_telling
 from . import centres
 from .cluster_names import WordShare, answers, names, telling_words
 from .selection import finite, selected_ids, unit_vectors
@@ -46,7 +48,7 @@ class Cluster:
     images: list[str]
 
 
-def clusters(store: Store, setting: Setting, n: int | None = None, *, where: str | None = None) -> list[Cluster]:
+def clusters(store: Store, setting: Setting, n: int | None = None, *, only: Filter = EVERY) -> list[Cluster]:
     """Group the images of a setting; the largest group comes first.
 
     Args:
@@ -54,36 +56,27 @@ def clusters(store: Store, setting: Setting, n: int | None = None, *, where: str
         setting: One of it: under its condition the images of a group are alike.
         n: How many groups; None chooses by the mean silhouette, see `centres.choose`. There are fewer, with a warning,
             where the images have fewer different vectors.
-        where: Only images that fit this filter over the columns of `images`, such as "width > 500".
+        only: Which images.
 
     Raises:
         OptionError: n is no count or more than there are images; a filter that cannot be read or leaves none.
         StoreError: there is no such setting, or its vectors are damaged or empty.
     """
     wanted = optional_count("n", n)
-    image_ids = selected_ids(store, setting, where)
+    image_ids = selected_ids(store, {setting.condition: setting}, only)
     if wanted is not None and wanted > len(image_ids):
         raise OptionError(f"n is {wanted}, but there are {len(image_ids)} images: ask for at most as many groups")
     found = _centres(store, setting, image_ids, wanted)
     members = _members(store, setting, found, set(image_ids))
     if wanted is not None and len(members) < wanted:
         logger.warning("%d groups, not %d: the images have no more different vectors", len(members), wanted)
-    words = stored_words(store, setting)
+    words = store.words(setting_telling(store, setting) or setting)
     said = [answers(images, words) for images in members]
     told = telling_words(said, [sum(bool(words.get(each)) for each in images) for images in members])
     named = zip(names(said, told), told, members, strict=True)
     return [
         Cluster(number, name, len(images), best[:WORDS], images) for number, (name, best, images) in enumerate(named, 1)
     ]
-
-
-def stored_words(store: Store, setting: Setting) -> dict[str, list[tuple[str, float]] | None]:
-    """Image id to its words; of refined vectors, those that were stored with the original ones."""
-    words = store.words(setting)
-    original = setting.without("refined")
-    if original != setting and original in store.settings() and not any(words.values()):
-        return store.words(original)
-    return words
 
 
 def write_labels(groups: Sequence[Cluster], path: Path) -> None:

@@ -3,7 +3,6 @@
 Each image of a group is alike to the first, which is the largest where the others are alike to that one: see `leaders`.
 """
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,16 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import OptionError, StoreError
+from ...errors import OptionError
 from ...methods.settings import Setting
+from ..filters import EVERY, Filter
 from ..percentiles import percentiles
 from ..storage.store import Store
 from .leaders import cosines_of_pairs, leaders
 from .selection import selected_ids, unit_vectors
 
 THRESHOLD = 0.999  # of random pairs of the collection
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def duplicates(
     *,
     threshold: float | None = None,
     similarity: float | None = None,
-    where: str | None = None,
+    only: Filter = EVERY,
     show_progress_bar: bool | None = None,
 ) -> list[Duplicate]:
     """The images that are alike under every one of these conditions, group by group.
@@ -69,7 +67,7 @@ def duplicates(
         threshold: The fraction of random pairs of the collection, under each condition, that are less alike; by default
             .999.
         similarity: The least cosine, under each condition, instead of `threshold`.
-        where: Only images that fit this filter over the columns of `images`, such as "width > 500".
+        only: Which images.
         show_progress_bar: On stderr; by default where that is a terminal.
 
     Returns:
@@ -81,7 +79,7 @@ def duplicates(
     """
     _check(threshold, similarity)
     first = next(iter(settings.values()))
-    image_ids = _shared_ids(store, settings, where)
+    image_ids = selected_ids(store, settings, only)
     sizes = store.image_sizes(first.dataset, first.source)
     image_ids.sort(key=lambda image_id: (-math.prod(sizes.get(image_id, (0, 0))), image_id))
     scales = {condition: percentiles(store, setting) for condition, setting in settings.items()}
@@ -157,17 +155,6 @@ def _listed(
         )
         same_bytes.setdefault(content, pair.image_id)
     return found
-
-
-def _shared_ids(store: Store, settings: Mapping[str | None, Setting], where: str | None) -> list[str]:
-    """The images that have a vector under every condition."""
-    each = [set(selected_ids(store, setting, where)) for setting in settings.values()]
-    shared = set.intersection(*each)
-    if left_out := len(set.union(*each)) - len(shared):
-        logger.warning("%d images are left out: they were not embedded under every condition", left_out)
-    if not shared:
-        raise StoreError(f"no image was embedded under all of {', '.join(map(repr, settings))}: run `cie embed` again")
-    return list(shared)
 
 
 def _check(threshold: float | None, similarity: float | None) -> None:

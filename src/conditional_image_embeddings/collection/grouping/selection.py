@@ -1,6 +1,7 @@
 """Which images of a setting are meant, and their vectors in memory: what groups are made of."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,29 +9,39 @@ from numpy.typing import NDArray
 from ...errors import OptionError, StoreError, preview
 from ...methods.settings import Setting
 from ...vectors import unit
+from ..filters import EVERY, Filter
 from ..storage.store import Store
 
+logger = logging.getLogger(__name__)
 
-def selected_ids(store: Store, setting: Setting, where: str | None = None) -> list[str]:
-    """The images that have a vector, sorted by id: what is made of them does not depend on the order of rows.
+
+def selected_ids(store: Store, settings: Mapping[str | None, Setting], only: Filter = EVERY) -> list[str]:
+    """The images that have a vector under every condition, sorted by id: what is made of them does not depend on rows.
 
     Args:
         store: The database.
-        setting: One of it.
-        where: A filter over the columns of `images`, as for `Store.image_ids_where`.
+        settings: By condition, of one space.
+        only: Which images.
 
     Raises:
-        StoreError: there is no such setting, or nothing in it.
+        StoreError: there is no such setting, nothing in it, or no image under every one.
         OptionError: the filter cannot be read, or leaves no image.
     """
-    image_ids = set(store.image_ids(setting))
-    if not image_ids:
-        raise StoreError(f"{setting.name} has no vectors: run the `cie embed` that made it again")
-    if where is not None:
-        image_ids &= set(store.image_ids_where(setting.dataset, setting.source, where))
+    passing = only.image_ids(store, settings)
+    under = []
+    for setting in settings.values():
+        image_ids = set(store.image_ids(setting))
         if not image_ids:
-            raise OptionError(f"no image of {setting.name} fits {where!r}")
-    return sorted(image_ids)
+            raise StoreError(f"{setting.name} has no vectors: run the `cie embed` that made it again")
+        if passing is not None and not (image_ids := image_ids & passing):
+            raise OptionError(f"no image of {setting.name} fits {only}")
+        under.append(image_ids)
+    shared = set.intersection(*under)
+    if left_out := len(set.union(*under)) - len(shared):
+        logger.warning("%d images are left out: they were not embedded under every condition", left_out)
+    if not shared:
+        raise StoreError(f"no image was embedded under all of {', '.join(map(repr, settings))}: run `cie embed` again")
+    return sorted(shared)
 
 
 def unit_vectors(store: Store, setting: Setting, image_ids: Sequence[str]) -> NDArray[np.float32]:

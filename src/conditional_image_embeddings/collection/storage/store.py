@@ -145,6 +145,13 @@ class Store(StoredWords):
         with self._explained("read", table.name):
             return int(table.count_rows())
 
+    def state(self, settings: Iterable[Setting]) -> str:
+        """A text that is another one after these settings, or what is known of images, were written to."""
+        with self.reading():
+            tables = [self._open("images"), *map(self._setting_table, settings)]
+            with self._explained("read"):
+                return "-".join("none" if table is None else str(table.version) for table in tables)
+
     def among(self, setting: Setting, image_ids: Sequence[str], *, with_words: bool = False) -> list[str]:
         """Those of these images that have a vector, once a row; `with_words`: and its words."""
         table = self._setting_table(setting)

@@ -162,7 +162,7 @@ class OpenedCollection:
             missing = [each for each in image_ids if (space, each) not in self._thumbnails]
         if not missing:
             return
-        first = self.space(space).first
+        first = self.space(space).shared
         found = self.collection.store.thumbnails(first.dataset, missing, source=first.source)
         with self._lock:
             for image_id, data in found.items():

@@ -29,7 +29,7 @@ def file_of(store: Store, space: Space, image_id: str) -> Path:
         NotThereError: no such image, it is no file of its own, the file is gone, or is not in the folder that was
             embedded.
     """
-    first = space.first
+    first = space.shared
     paths = store.image_paths(first.dataset, [image_id], source=first.source)
     if image_id not in paths:
         raise NotThereError(f"there is no image {image_id!r}")

@@ -291,7 +291,7 @@ def command(db: Opened, asked: CommandRequest) -> Answer:
 
 
 def _space(db: OpenedCollection, space: "Space") -> Answer:
-    store, first = db.collection.store, space.first
+    store, first = db.collection.store, space.shared
     method = describe(first.method)
     return {
         "space": space.name,

@@ -23,8 +23,8 @@ import numpy as np
 
 from conditional_image_embeddings.collection.searching.hits import Choice
 from conditional_image_embeddings.collection.searching.neighbours import nearest
+from conditional_image_embeddings.collection.searching.ranking import rank
 from conditional_image_embeddings.collection.searching.scoring import score_candidates
-from conditional_image_embeddings.collection.searching.search import search
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.vectors import unit
@@ -147,7 +147,7 @@ def hits_of_two(directory: Path, arguments: argparse.Namespace, truth: dict[str,
     def answer(number: int) -> list[str]:
         vectors = [each[number] for each in queries]
         with store.reading():
-            return [hit.image_id for hit in search(store, SETTINGS, weights, vectors, Choice(k=K))]
+            return [hit.image_id for hit in rank(store, SETTINGS, weights, vectors, Choice(k=K)).hits()]
 
     return answered(answer, truth["two"])
 

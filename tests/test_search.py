@@ -18,6 +18,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.collection.percentiles import Percentiles, percentiles
 from conditional_image_embeddings.collection.searching.cutoff import cutoff
+from conditional_image_embeddings.collection.searching.hits import MOST_HITS
 from conditional_image_embeddings.collection.searching.neighbours import build_indexes
 from conditional_image_embeddings.collection.storage.store import Store
 
@@ -451,3 +452,24 @@ def test_what_is_opened_once_sees_what_is_written_meanwhile(tmp_path: Path) -> N
         assert store.count(setting()) == 13
         Store(tmp_path).replace_vectors(setting(), iter([(["other.png"], np.ones((1, 8), np.float32))]))
         assert store.image_ids(setting()) == ["other.png"]
+
+
+@pytest.mark.parametrize("conditions", ["color", {"color": 1.0, None: -0.5}])
+def test_a_ranking_is_paged_through_as_searched(tmp_path: Path, conditions: Any) -> None:
+    store = random_store(tmp_path / "db", 50, "color", None)
+    asked: dict[str, Any] = {"image_id": "00003.png", "conditions": conditions, "where": "width > 20"}
+    with cie.open(store.uri) as collection:
+        hits = collection.search(k=MOST_HITS, **asked)
+        ranking = collection.rank(**asked)
+        assert len(ranking) == len(hits) == ranking.images == 39
+        assert ranking.image_ids == [hit.image_id for hit in hits]
+        assert ranking.scores.tolist() == [hit.score for hit in hits]
+        assert ranking.scores.dtype == np.float64
+        assert (ranking.conditions, ranking.settings) == (hits.conditions, hits.settings)
+        assert (ranking.cut, ranking.exact) == (None, True)
+        assert [hit for start in range(0, 60, 7) for hit in ranking.hits(start, start + 7)] == list(hits)
+        assert ranking.hits(-2) == hits[-2:]
+        assert ranking.hits(5, 2) == ranking.hits(39) == []
+        assert len(collection.rank(**asked, k=3)) == 3
+        assert len(collection.rank(**asked, min_score=2)) == 0
+        assert collection.rank(**asked, min_score=2).hits() == []

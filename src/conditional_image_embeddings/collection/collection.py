@@ -22,7 +22,7 @@ from .query_embedders import QueryEmbedders, load_stored
 from .searching.hits import MOST_HITS, Choice, Hits, weights_of
 from .searching.neighbours import build_due_indexes, build_indexes, settings_to_index
 from .searching.query import Query
-from .searching.search import search
+from .searching.ranking import Ranking, rank
 from .spaces import Space, choose, spaces, widest
 from .storage.store import Store
 from .storage.vector_index import IndexReport
@@ -194,24 +194,77 @@ class Collection:
             ImageError: an image that cannot be read.
             ModelError: the model cannot be loaded, or reads no text.
         """
+        ranking = self.rank(
+            image=image,
+            image_id=image_id,
+            text=text,
+            conditions=conditions,
+            k=20 if k is None and not cut else k,
+            where=where,
+            word=word,
+            facets=facets,
+            among=among,
+            min_score=min_score,
+            cut=cut,
+            exact=exact,
+            build_index=build_index,
+            setting=setting,
+        )
+        return Hits(
+            ranking.hits(),
+            ranking.conditions,
+            ranking.settings,
+            images=ranking.images,
+            cut=ranking.cut,
+            exact=ranking.exact,
+        )
+
+    def rank(
+        self,
+        *,
+        image: Any = None,
+        image_id: Any = None,
+        text: Any = None,
+        conditions: Conditions | Mapping[str | None, float] = None,
+        k: int | None = None,
+        where: str | None = None,
+        word: str | None = None,
+        facets: FacetWords | None = None,
+        among: Iterable[str] | None = None,
+        min_score: float | None = None,
+        cut: str | None = None,
+        exact: bool = False,
+        build_index: bool = False,
+        setting: str = "*",
+    ) -> Ranking:
+        """What `search` finds, without what is told of each image: that is fetched for those that are looked at.
+
+            ranking = collection.rank(image_id="cars/0001.png", conditions="car color")
+            len(ranking), ranking.image_ids, ranking.scores
+            for hit in ranking.hits(200, 400):  # the second page of two hundred
+                print(hit.rank, hit.path, hit.words)
+
+        Arguments and errors are those of `search`, except that k is 100,000 if it is not given: all images are scored.
+        """
         if cut not in {None, "auto"}:
             raise OptionError(f"cut is {cut!r}; it is 'auto' or None")
         only = Filter.of(where=where, word=word, facets=facets, among=among)
         weights = weights_of(conditions)
         query = Query.of(image=image, image_id=image_id, text=text)
-        choice = Choice(
-            k=(MOST_HITS if cut else 20) if k is None else k, min_score=min_score, cut=cut is not None, exact=exact
-        )
+        choice = Choice(k=MOST_HITS if k is None else k, min_score=min_score, cut=cut is not None, exact=exact)
         with self.store.reading():
             settings = choose(self.store, weights, setting)
             first = next(iter(settings.values()))
             if build_index and not choice.exact and not choice.cut:
                 build_due_indexes(self.store, (each for name, each in settings.items() if weights[name] > 0))
+            passing = only.image_ids(self.store, settings)
+            if passing and only.among is not None:  # they may be anybody's
+                passing.intersection_update(self.store.image_ids(first))
             query = query.known_to(self.store, first)
             vectors = query.vectors(self.store, list(settings.values()), self._embedders)
-            passing = only.image_ids(self.store, settings)
-            choice = replace(choice, among=passing, without={image_id for image_id, _ in query.image_ids})
-            return search(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
+            without = {image_id for image_id, _ in query.image_ids}
+            choice = replace(choice, among=passing, without=without)
+            return rank(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
 
     def build_index(
         self, conditions: Conditions | EllipsisType = ..., *, setting: str = "*", show_progress_bar: bool | None = None

@@ -22,6 +22,7 @@ from .tables import (
     owned,
     owned_by,
     quoted,
+    rows_of,
     scan,
 )
 
@@ -98,12 +99,8 @@ class ImageTables(Database):
             return {}
         columns = [name for name in IMAGES.names if name not in {"dataset", "source"}]
         with self._explained("read", "images"):
-            return {
-                row.pop("image_id"): row
-                for where in filters(owned_by(dataset, source), image_ids)
-                for batch in scan(table, columns, where=where)
-                for row in batch.to_pylist()
-            }
+            rows = rows_of(table, columns, image_ids, owned_by(dataset, source))
+            return {row.pop("image_id"): row for row in rows}
 
     def image_sizes(self, dataset: str, source: str | None) -> dict[str, tuple[int, int]]:
         """Image id to width and height in pixels, upright, of all images of a source."""
@@ -201,12 +198,8 @@ class ImageTables(Database):
         if table is None:
             return {}
         with self._explained("read", "images"):
-            return {
-                row["image_id"]: row[column]
-                for where in filters(owned_by(dataset, source), image_ids)
-                for batch in scan(table, ["image_id", column], where=where)
-                for row in batch.to_pylist()
-            }
+            rows = rows_of(table, ["image_id", column], image_ids, owned_by(dataset, source))
+            return {row["image_id"]: row[column] for row in rows}
 
     def _delete(self, table: Any, where: str, image_ids: Sequence[str] | None = None) -> None:
         with self._written(table.name):

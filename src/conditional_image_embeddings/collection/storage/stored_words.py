@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from ...methods.settings import Setting
 from .setting_tables import COLUMNS
-from .tables import Words, filters, scan, words_column
+from .tables import Words, rows_of, scan, words_column
 from .vector_index import VectorIndexes
 
 
@@ -29,9 +29,7 @@ class StoredWords(VectorIndexes):
         with self._explained("read", table.name):
             return {
                 row["image_id"]: row["words"] and [(each["word"], each["probability"]) for each in row["words"]]
-                for where in ([None] if image_ids is None else filters("TRUE", image_ids))
-                for batch in scan(table, ["image_id", "words"], where=where)
-                for row in batch.to_pylist()
+                for row in rows_of(table, ["image_id", "words"], image_ids)
             }
 
     def image_ids_with_word(self, setting: Setting, word: str) -> set[str]:

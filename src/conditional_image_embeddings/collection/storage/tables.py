@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...errors import OptionError
 
 SCAN_ROWS = 4096
 IDS_A_FILTER = 500
+MOST_FILTERS = 10  # for more images than these find, reading all rows is faster
 LONGEST_FILTER = 10_000  # characters
 KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
@@ -141,6 +143,24 @@ def filters(where: str, image_ids: Sequence[str]) -> Iterator[str]:
     """Filters for these images, each of bounded length."""
     for start in range(0, len(image_ids), IDS_A_FILTER):
         yield f"({where}) AND image_id IN ({', '.join(map(quoted, image_ids[start : start + IDS_A_FILTER]))})"
+
+
+def rows_of(
+    table: Any, columns: list[str], image_ids: Sequence[str] | None, where: str = "TRUE"
+) -> Iterator[dict[str, Any]]:
+    """The rows of these images (None: of all), in any order; `columns` has `image_id`."""
+    if image_ids is not None and len(image_ids) <= MOST_FILTERS * IDS_A_FILTER:
+        for each in filters(where, image_ids):
+            for batch in scan(table, columns, each):
+                yield from batch.to_pylist()
+        return
+    wanted = None if image_ids is None else pa.array(image_ids, pa.string())
+    for batch in scan(table, columns, where):
+        if wanted is None:
+            yield from batch.to_pylist()
+        else:
+            there = pc.is_in(batch.column("image_id").cast(pa.string()), value_set=wanted)
+            yield from batch.filter(there).to_pylist()
 
 
 def one_expression(text: str) -> str:

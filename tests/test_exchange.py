@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import conditional_image_embeddings
-from conditional_image_embeddings.collection.exchange import projection
+from conditional_image_embeddings.collection.exchange import neighbors as nearest
 from conditional_image_embeddings.collection.exchange.exporting import export
 from conditional_image_embeddings.collection.exchange.formats import FORMATS
 from conditional_image_embeddings.collection.exchange.importing import import_vectors
 from conditional_image_embeddings.collection.exchange.reference_names import name_of, parse
+from conditional_image_embeddings.collection.projection import principal_components
 from conditional_image_embeddings.collection.refinement import refine
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import OptionError, SettingError, StoreError
@@ -434,7 +435,7 @@ def test_a_source_that_is_none_of_the_format_is_refused_in_one_line(name: str, t
 @given(count=st.integers(1, 40), seed=st.integers(0, 5))
 def test_neighbors_are_those_of_all_pairs(count: int, seed: int) -> None:
     vectors = unit(np.random.default_rng(seed).normal(size=(count, 5)))
-    ids, distances = projection.neighbors(vectors, 4)
+    ids, distances = nearest.neighbors(vectors, 4)
     apart = 1 - vectors @ vectors.T
     np.fill_diagonal(apart, -1)
     expected = np.argsort(apart, axis=1, kind="stable")[:, :4]
@@ -445,10 +446,10 @@ def test_neighbors_are_those_of_all_pairs(count: int, seed: int) -> None:
 
 def test_neighbors_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(100, 5)))
-    whole = projection.neighbors(vectors)
-    monkeypatch.setattr(projection, "BLOCK", 3)
-    np.testing.assert_array_equal(projection.neighbors(vectors)[0], whole[0])
-    np.testing.assert_allclose(projection.principal_components(vectors, 2).var(axis=0).sum(), _pca(vectors), rtol=1e-5)
+    whole = nearest.neighbors(vectors)
+    monkeypatch.setattr(nearest, "BLOCK", 3)
+    np.testing.assert_array_equal(nearest.neighbors(vectors)[0], whole[0])
+    np.testing.assert_allclose(principal_components(vectors, 2).var(axis=0).sum(), _pca(vectors), rtol=1e-5)
 
 
 def _pca(vectors: Any) -> float:

@@ -145,6 +145,7 @@ WITHOUT = [
     ("sentence-transformers", interface("sentence_transformer")),
     ("mteb", interface("mteb")),
     ("peft", fails("embed", "a.png", "-c", "mood", "-m", "./adapter")),
+    ("umap", raises(lambda folder: cie.open(folder / "db").map(None, method="umap"))),
 ]  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from .facets import facets as count_facets
 from .filters import FacetWords, Filter
 from .grouping.clusters import Cluster, clusters
 from .grouping.duplicates import Duplicate, duplicates
+from .image_map import ImageMap, image_map
+from .projection import Method
 from .query_embedders import QueryEmbedders, load_stored
 from .searching.hits import MOST_HITS, Choice, Hits, weights_of
 from .searching.neighbours import build_due_indexes, build_indexes, settings_to_index
@@ -46,8 +48,8 @@ def open(path: str | Path, **loading: Any) -> "Collection":  # noqa: A001 - cie.
 class Collection:
     """What is in a database of embeddings. Images, vectors and words are never changed.
 
-    What is derived of them, percentiles of similarities and indexes, is stored beside them where the database can be
-    written.
+    What is derived of them, percentiles of similarities, maps and indexes, is stored beside them where the database can
+    be written.
     It may be used from several threads.
 
     Args:
@@ -340,6 +342,41 @@ class Collection:
         with self.store.reading():
             settings = settings_with_words(self.store, checked_conditions(conditions), setting)
             return count_facets(self.store, settings, only.image_ids(self.store, settings))
+
+    def map(
+        self,
+        condition: str | None,
+        *,
+        method: Method | None = None,
+        setting: str = "*",
+        show_progress_bar: bool | None = None,
+    ) -> ImageMap:
+        """Where the images lie on a plane: those that are alike under a condition lie together.
+
+            found = collection.map("car color")
+            found.inside([(-1, -1), (0, -1), (0, 0), (-1, 0)])  # the images of the lower left quarter
+
+        It is computed once per setting, in the same way whatever order the images were stored in, and stored where the
+        database can be written. Images that came since, up to a tenth as many, are put among their like.
+
+        Args:
+            condition: As it was embedded, whatever its case; None is "no condition".
+            method: "umap" (extra `umap`), "pca" (the first two principal components), or None: UMAP where it is
+                installed, up to 100,000 images. Fewer than 16 images are placed by principal components.
+            setting: Glob over the settings' names, where several have the condition.
+            show_progress_bar: On stderr; None shows it on a terminal only.
+
+        Returns:
+            `image_ids` (sorted), `places` (float32 (n, 2), from -1 to 1), `made_by` ("UMAP" or "PCA"), `setting`,
+            `computed_now`, and `inside(polygon)`, the ids of the images in it.
+
+        Raises:
+            StoreError: there is no such setting, there are several, or its vectors are damaged or not finite.
+            OptionError: an unknown method.
+            ExtraError: "umap" is asked for and not installed.
+        """
+        (found,) = choose(self.store, [condition], setting).values()
+        return image_map(self.store, found, method, show_progress_bar=show_progress_bar)
 
     def export(
         self,

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...methods.settings import Setting
-from . import projection
+from ...vectors import unit
+from ..projection import matrix, plane, preferred
+from .neighbors import neighbors
 from .selection import Image, Selection
 
 NEIGHBORS = pa.struct([("ids", pa.list_(pa.int32())), ("distances", pa.list_(pa.float32()))])
@@ -66,17 +68,19 @@ class _Map:
         self._rows = np.full(len(row_of), -1, np.int64)  # of the file, to those that have a vector
         at: list[int] = []
 
-        def parts() -> Iterator[NDArray[np.float32]]:
+        def parts() -> Iterator[tuple[slice, NDArray[np.float32]]]:
             for block in selection.blocks(setting):
                 kept = [
                     row for row, image_id in enumerate(block.image_ids) if image_id in row_of
                 ]  # a job may be writing
                 at.extend(row_of[block.image_ids[row]] for row in kept)
-                yield block.vectors[kept]
+                yield slice(len(at) - len(kept), len(at)), unit(block.vectors[kept])
 
-        with projection.matrix(parts, len(row_of), folder) as values:
-            self._place, self.made_by = projection.plane(values)
-            ids, self._distances = projection.neighbors(values)
+        with matrix(parts(), len(row_of), folder) as every:
+            values = every[: len(at)]  # an image may have no vector
+            self.made_by = preferred(len(at), None)
+            self._place = plane(values, self.made_by)
+            ids, self._distances = neighbors(values)
         self._ids = np.array(at)[ids]
         self._rows[at] = np.arange(len(at))
 

@@ -28,6 +28,7 @@ GRACE = timedelta(minutes=10)  # a reader may take so long; versions older than 
 AGAIN = {  # what makes a damaged table anew, once it was removed
     "images": ": the next job writes it anew, and embeds its images anew",
     "failures": ": the next job writes it anew",
+    "projections": ": the next map writes it anew",
 }
 
 FORBIDDEN = r"os error (1|13|30)\b|PermissionDenied|ReadOnlyFilesystem"

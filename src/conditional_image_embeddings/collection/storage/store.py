@@ -213,6 +213,7 @@ class Store(StoredWords):
         first = next(parts)
         schema = vector_schema(first[1].shape[1], self._metadata(setting, fitted, made_of=made_of))
         batches = (vector_rows(schema, image_ids, vectors, None) for image_ids, vectors in chain([first], parts))
+        self.forget_projection(setting)
         table = self._setting_table(setting)
         name, mode = (setting.name, "create") if table is None else (table.name, "overwrite")
         with self._written(name):
@@ -236,6 +237,7 @@ class Store(StoredWords):
         """Remove images from one setting."""
         table = self._setting_table(setting)
         if table is not None:
+            self.forget_projection(setting, image_ids)  # first: a job that is killed on the way leaves no former place
             self._delete(table, "TRUE", image_ids)
 
     def compact(self, settings: Iterable[Setting]) -> None:

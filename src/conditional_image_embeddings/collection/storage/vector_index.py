@@ -21,7 +21,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ...errors import OptionError
 from ...methods.settings import Setting
 from .database import GRACE
-from .quantile_table import QuantileTable
+from .projection_table import ProjectionTable
 
 MIN_ROWS = 10_000  # with fewer, comparing all takes at most some 20 ms of processor time more, and misses nothing
 PARTITION_ROWS = 4096  # on average, in each partition of an index
@@ -63,7 +63,7 @@ class Candidates(NamedTuple):
     vectors: NDArray[np.float32]
 
 
-class VectorIndexes(QuantileTable):
+class VectorIndexes(ProjectionTable):
     """A database with the indexes of its settings."""
 
     def build_index(self, setting: Setting, *, show_progress_bar: bool | None = None) -> IndexReport:

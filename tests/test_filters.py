@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import conditional_image_embeddings as cie_package
 from conditional_image_embeddings import Not
-from conditional_image_embeddings.cli import options
 from conditional_image_embeddings.cli import main, options
 from conditional_image_embeddings.collection.collection import Collection
 from conditional_image_embeddings.collection.storage.store import Store

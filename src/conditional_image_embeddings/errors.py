@@ -81,7 +81,7 @@ EXTRAS = {
     "mteb": ("mteb", "sentence_transformers"),
     "heif": ("pillow_heif",),
     "peft": ("peft",),
-    "serve": ("fastapi", "uvicorn", "cachetools", "pydantic", "starlette"),
+    "serve": ("fastapi", "uvicorn", "cachetools", "prometheus_client", "pydantic", "starlette"),
     "umap": ("umap",),
 }
 

@@ -23,6 +23,7 @@ from .models import models
 from .refine import refine
 from .reproduce import reproduce
 from .search import search
+from .serve import serve
 from .suggest import suggest
 from .sweep import sweep
 from .words import words
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(demo, suggest, embed, explore, search, cluster, duplicates, compare, words, index, refine),
+    *(demo, suggest, embed, explore, serve, search, cluster, duplicates, compare, words, index, refine),
     *(export, import_vectors, evaluate, sweep, reproduce, datasets, models),
 )
 

@@ -74,13 +74,17 @@ def read_image(
             return scaled.copy() if scaled is opened or isinstance(scaled, ImageFile.ImageFile) else scaled
 
 
-def stored_size(image: ImageInput) -> tuple[int, int]:
+def stored_size(image: ImageInput, *, name: str | None = None) -> tuple[int, int]:
     """Width and height as the file has them, not turned by its EXIF orientation; no pixel is decoded.
+
+    Args:
+        image: As for `read_image`.
+        name: What messages call it; None: its path, if it has one.
 
     Raises:
         ImageError: as `read_image`.
     """
-    with _errors_name(image) as name, _opened(image, name) as opened:
+    with _errors_name(image, name) as name, _opened(image, name) as opened:
         return opened.size
 
 

@@ -207,10 +207,12 @@ class Embedder(Resource, Encoding, Queries):
         batch_size: int | None = None,
         workers: int | None = None,
         read: Callable[[Key, Any], Image.Image] | None = None,
+        on_batch: Callable[[int], object] = lambda _: None,
     ) -> Iterator[tuple[Key, Embedded | ImageError]]:
         """`(key, Embedded)` for each image or `(key, ImageError)`; lazily, in bounded memory, in any order.
 
-        `read` makes an image of a key and an input, in a worker; by default `self.read` for an `ImageInput`.
+        `read` makes an image of a key and an input, in a worker; by default `self.read` for an `ImageInput`. `on_batch`
+        is told the number of images of each batch.
 
         Raises:
             ModelError: the model or its processor fails on every image: on an ordinary picture too.
@@ -226,6 +228,7 @@ class Embedder(Resource, Encoding, Queries):
             name=lambda key, image: image_name(image, key),
             batch_size=optional_count("batch_size", batch_size),
             workers=optional_count("workers", workers),
+            on_batch=on_batch,
         )
 
     def _check(self, request: Request) -> None:

@@ -162,14 +162,7 @@ class Queries(ABC):
             ImageError: an image cannot be read, or the model or its processor fails on it; the message names it.
             ModelError: the method or model tells no words, or it or its processor fails on every image.
         """
-        k = checked_count("k", k)
-        request = Request(
-            conditions=checked_conditions(conditions),
-            prompt_types=(prompt_type,),
-            top_words=k,
-            min_probability=0.0,
-            **self._for_words(),
-        )
+        request = self.words_request(conditions, k=k, prompt_type=prompt_type)
         one = is_one_image(images)
         inputs: Any = [images] if one else images
         found: dict[int, list[WordScores]] = {}
@@ -181,6 +174,20 @@ class Queries(ABC):
         if conditions is None or isinstance(conditions, str):
             of_images = [of_conditions[0] for of_conditions in of_images]
         return of_images[0] if one else of_images
+
+    def words_request(self, conditions: Conditions = None, *, k: int = 5, prompt_type: str = "describe") -> Request:
+        """What `words` asks `stream` for.
+
+        Raises:
+            ModelError: the method or model tells no words.
+        """
+        return Request(
+            conditions=checked_conditions(conditions),
+            prompt_types=(prompt_type,),
+            top_words=checked_count("k", k),
+            min_probability=0.0,
+            **self._for_words(),
+        )
 
     def _for_words(self) -> dict[str, Any]:
         """What a request for words asks for besides.

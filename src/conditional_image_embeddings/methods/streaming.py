@@ -36,6 +36,7 @@ def stream(
     name: Callable[[Key, Any], str] = lambda key, _: f"image {key!r}",
     batch_size: int | None = None,
     workers: int | None = None,
+    on_batch: Callable[[int], object] = lambda _: None,
 ) -> Iterator[tuple[Key, Any]]:
     """Yield `(key, result)` for each image, or `(key, error)` for one that cannot be embedded; not quite in order.
 
@@ -43,13 +44,15 @@ def stream(
 
     Args:
         stage: The embedder: it prepares one image, and embeds a batch of them.
-        images: Pairs of a key and whatever `read` takes; taken lazily, a bounded number ahead.
+        images: Pairs of a key and whatever `read` takes; taken lazily, a bounded number ahead. An iterator that has
+            none now may have one later: it is asked again while others are under way.
         request: What is asked for, handed to the stage as it is.
         read: From a key and such an input to an image; runs in a worker together with `stage.prepare`.
         ordinary: A picture as `read` gives them, that every model takes: tried when another fails.
         name: What messages call an image, from its key and the input.
         batch_size: At most so many images per batch; None leaves it to `stage.budget` alone.
         workers: Threads that read and prepare; None for one per core, at most 8.
+        on_batch: Told the number of images of each batch before it goes through the model.
 
     Raises:
         ModelError: an image failed, and it is not the image's fault (see `stage`).
@@ -99,6 +102,7 @@ def stream(
                 group = batches.pop() if waits else []  # the rest waits for others of its size
                 for batch in batches:
                     top_up()
+                    on_batch(len(batch))
                     yield from guarded.forward_batch(batch)
         finally:
             for _, future in ahead:

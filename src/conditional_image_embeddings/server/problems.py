@@ -19,6 +19,12 @@ class NotThereError(CieError):
     """What a request names is not there: a collection, an image, a file."""
 
 
+class BusyError(CieError):
+    """The server cannot do it now, and may be able to later: 503, with `Retry-After`."""
+
+    retry_after = 1  # seconds
+
+
 def problem(message: str, kind: str, param: str | None = None) -> dict[str, Any]:
     """The body of an answer that says what was wrong.
 
@@ -27,18 +33,31 @@ def problem(message: str, kind: str, param: str | None = None) -> dict[str, Any]
         kind: A word for programs.
         param: The part of the request that it is about.
     """
-    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+    told = {"message": _encodable(message), "type": kind, "param": None if param is None else _encodable(param)}
+    return {"error": {**told, "code": None}}
 
 
-def explain(app: "FastAPI") -> None:
-    """Have an application answer errors as `problem` does, never with a traceback."""
+def _encodable(text: str) -> str:
+    """Without lone halves of character pairs, which JSON can have in a request, and UTF-8 in no answer."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def explain(app: "FastAPI", invalid: tuple[type[CieError], ...] = (OptionError, ConditionError, ImageError)) -> None:
+    """Have an application answer errors as `problem` does, never with a traceback.
+
+    Args:
+        app: The application.
+        invalid: Errors that say that the request cannot be answered as it is, now or later: 400.
+    """
 
     @app.exception_handler(CieError)
     def of_user(_: "Request", error: CieError) -> JSONResponse:
         message = " ".join(str(error).split())
+        if isinstance(error, BusyError):
+            return JSONResponse(problem(message, "busy"), 503, headers={"Retry-After": str(error.retry_after)})
         if isinstance(error, NotThereError):
             return JSONResponse(problem(message, "not_found"), 404)
-        if isinstance(error, OptionError | ConditionError | ImageError):
+        if isinstance(error, invalid):
             return JSONResponse(problem(message, "invalid_request"), 400)
         return JSONResponse(problem(message, type(error).__name__), 409)
 
@@ -46,7 +65,9 @@ def explain(app: "FastAPI") -> None:
     def of_request(_: "Request", error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-        return JSONResponse(problem(f"{place}: {first['msg']}", "invalid_request", place), 422)
+        return JSONResponse(
+            problem(f"{place}: {first['msg'].removeprefix('Value error, ')}", "invalid_request", place), 422
+        )
 
     @app.exception_handler(HTTPException)
     def of_http(_: "Request", error: HTTPException) -> JSONResponse:

@@ -1,12 +1,13 @@
 """A server in this process: a free port, loopback unless asked otherwise, and a browser once it answers."""
 
 import logging
+import math
 import socket
 import threading
 import time
 import webbrowser
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from .safety import is_loopback
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-CONNECTIONS = 256  # at once; more are answered 503
 GRACE = 5  # seconds that requests in flight have at the end
 
 logger = logging.getLogger(__name__)
@@ -59,37 +59,45 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def warn_if_open(listening: socket.socket) -> None:
-    """Say so where other machines can reach a server."""
+def warn_if_open(listening: socket.socket, what: str = "can look at these images") -> None:
+    """Say so where other machines can reach a server; `what` they can do there."""
     host = listening.getsockname()[0]
     if not is_loopback(host):
         logger.warning(
-            "listening on %s: every machine that reaches this one can look at these images, without a password; "
-            "leave --host out to keep them here",
+            "listening on %s: every machine that reaches this one %s, without a password; leave --host out to keep "
+            "it here",
             host,
+            what,
         )
 
 
-def server_of(app: "FastAPI") -> "uvicorn.Server":
-    """What serves an application: `.run(sockets=[...])` does, until `.should_exit` is set."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE,
-        limit_concurrency=CONNECTIONS,
-    )  # fmt: skip
-    return uvicorn.Server(config)
-
-
-def run(app: "FastAPI", listening: socket.socket, *, browser: bool = False) -> None:
-    """Serve until Ctrl-C or SIGTERM.
+def server_of(app: "FastAPI", *, grace: float = GRACE, **config: Any) -> "uvicorn.Server":
+    """What serves an application: `.run(sockets=[...])` does, until `.should_exit` is set.
 
     Args:
         app: The application.
+        grace: Seconds that requests in flight have at the end.
+        config: Further keywords of uvicorn's.
+    """
+    import uvicorn
+
+    from .connections import MOST, Connection
+
+    own: dict[str, Any] = {
+        "log_level": "warning", "access_log": False, "server_header": False, "http": Connection, "ws": "none",
+        "timeout_graceful_shutdown": math.ceil(grace), "limit_concurrency": 2 * MOST,
+    }  # fmt: skip
+    return uvicorn.Server(uvicorn.Config(app, **own | config))
+
+
+def run(server: "uvicorn.Server", listening: socket.socket, *, browser: bool = False) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        server: What `server_of` gave.
         listening: What `listen` gave.
         browser: Open it in the user's browser once it answers.
     """
-    server = server_of(app)
     if browser:
         threading.Thread(target=_open_browser, args=(server, address_of(listening)), daemon=True).start()
     with listening, suppress(KeyboardInterrupt):  # uvicorn raises the signal again, after it has ended well

@@ -4,16 +4,18 @@ A browser lets any page on the web send requests to 127.0.0.1. A page whose name
 is told by the Host header, one that sends requests across by Origin and Sec-Fetch-Site; neither gets an answer.
 """
 
+import asyncio
+import hmac
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from .problems import problem
+from .problems import BusyError, problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -42,22 +44,41 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def protect(app: "FastAPI", hosts: Sequence[str] = ()) -> None:
+def protect(app: "FastAPI", hosts: Sequence[str] = (), **guard: Any) -> None:
     """Put the guards around an application.
 
     Args:
         app: The application.
-        hosts: Names under which it may be asked for, besides those of this machine itself.
+        hosts: Names under which it may be asked for, besides those of this machine itself; "*" is any.
+        guard: What `Guard` takes.
     """
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, **guard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL_NAMES, *hosts], www_redirect=False)
 
 
 class Guard:
-    """Refuses requests that another site's page sends and bodies that are too large; adds the headers of safety."""
+    """Refuses requests that another site's page sends and bodies that are too large; adds the headers of safety.
 
-    def __init__(self, app: "ASGIApp") -> None:
-        self.app = app
+    Args:
+        app: What is guarded.
+        origins: Sites whose pages may ask all the same.
+        max_body: Bytes of a request; None is `MAX_BODY`.
+        max_held: Bytes of all requests that are under way; those that would go beyond are answered 503.
+        body_seconds: How long a request's body may take to come.
+    """
+
+    def __init__(
+        self,
+        app: "ASGIApp",
+        *,
+        origins: Sequence[str] = (),
+        max_body: int | None = None,
+        max_held: int = 2**30,
+        body_seconds: float = 60.0,
+    ) -> None:
+        self.app, self._origins = app, frozenset(origins)
+        self._max_body, self._max_held, self._body_seconds = max_body, max_held, body_seconds
+        self._held = 0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request."""
@@ -73,21 +94,58 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        if _is_foreign(scope, headers):
+        if headers.get("origin") not in self._origins and _is_foreign(scope, headers):
             refused = problem("a page of another site asked: only this server's own page gets answers", "forbidden")
             await JSONResponse(refused, 403)(scope, receive, guarded)
             return
-        received = 0
+        received, whole = 0, False
+        limit = MAX_BODY if self._max_body is None else self._max_body
+        until = asyncio.get_running_loop().time() + self._body_seconds
 
         async def bounded() -> "Message":
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY:
-                raise HTTPException(413, f"the request has more than {MAX_BODY:,} bytes")
+            nonlocal received, whole
+            try:
+                async with asyncio.timeout_at(None if whole else until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the request did not come whole in {self._body_seconds:g} s") from None
+            if message["type"] == "http.request":
+                whole = not message.get("more_body", False)
+                received += (size := len(message.get("body", b"")))
+                self._held += size
+                if received > limit:
+                    raise HTTPException(413, f"the request has more than {limit:,} bytes")
+                if self._held > self._max_held:
+                    raise BusyError("requests of too many bytes are under way: ask again later")
             return message
 
-        await self.app(scope, bounded, guarded)
+        try:
+            await self.app(scope, bounded, guarded)
+        finally:
+            self._held -= received
+
+
+class ApiKey:
+    """Lets requests pass that carry the key, as `Authorization: Bearer KEY`.
+
+    Args:
+        app: What it is for.
+        key: The key.
+        open_paths: What may be asked without.
+    """
+
+    def __init__(self, app: "ASGIApp", *, key: str, open_paths: Sequence[str] = ()) -> None:
+        self.app, self._key, self._open_paths = app, key.encode(), frozenset(open_paths)
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] not in self._open_paths:
+            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
+                refused = problem("this server wants its API key: Authorization: Bearer KEY", "unauthorized")
+                await JSONResponse(refused, 401, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def _is_foreign(scope: "Scope", headers: Headers) -> bool:

@@ -32,23 +32,31 @@ async def answers(request: Request, futures: Sequence[Future[T]], service: Servi
         HTTPException: the client has left.
     """
     seconds = service.limits.timeout
-    answer = asyncio.gather(*(asyncio.wrap_future(each) for each in futures))
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    results = [asyncio.wrap_future(each) for each in futures]
     left = asyncio.ensure_future(_left(request))
+    waited: set[asyncio.Future[Any]] = {left, *results}
     try:
-        await asyncio.wait({answer, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return list(answer.result())
-        if left.done():
-            service.metrics.cancelled.inc()
-            raise HTTPException(CLIENT_LEFT, "the client has left")
-        raise DeadlineError(f"there was no answer within {seconds:g} s: ask again later, for less")
+        while any(not each.done() for each in results):
+            done, waited = await asyncio.wait(
+                waited, timeout=max(0.0, until - loop.time()), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                raise DeadlineError(f"there was no answer within {seconds:g} s: ask again later, for less")
+            for each in done - {left}:
+                each.result()
+            if left in done:
+                service.metrics.cancelled.inc()
+                raise HTTPException(CLIENT_LEFT, "the client has left")
+        return [each.result() for each in results]
     finally:
         left.cancel()
-        answer.cancel()
-        for each in futures:
-            each.cancel()
-        if answer.done() and not answer.cancelled():
-            answer.exception()  # nobody looks at it any more
+        for each in results:
+            if not each.cancel() and not each.cancelled():
+                each.exception()  # nobody looks at it any more
+        for future in futures:
+            future.cancel()
 
 
 async def _left(request: Request) -> None:

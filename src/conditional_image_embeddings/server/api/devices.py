@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from ...errors import ConditionError, ImageError, OptionError
+from ...errors import CieError, ConditionError, ImageError, ModelError, OptionError
 from ...inputs.images import stored_size
 from ...methods.request import Embedded
+from ...methods.stage import UNSUPPORTED_ERRORS
 from ..problems import BusyError
 from .batching import Alike, Queue, Ticket
 
@@ -157,7 +158,13 @@ class Device:
                     job.fail(self._told(embedder, its))
 
     def _embed_texts(self, embedder: "Embedder", alike: Alike, texts: list[tuple[Ticket, str]]) -> None:
-        vectors = embedder.text_vectors([text for _, text in texts], alike.request)
+        try:
+            vectors = embedder.text_vectors([text for _, text in texts], alike.request)
+        except UNSUPPORTED_ERRORS as error:
+            if isinstance(error, CieError):
+                raise
+            logger.warning("the model fails on a text", exc_info=True)
+            raise ModelError(f"the model fails on what was sent: {type(error).__name__}") from error
         for (ticket, _), vector in zip(texts, vectors, strict=True):
             ticket.job.put(ticket.index, Embedded(vector))
         self._metrics.texts.inc(len(texts))
@@ -194,7 +201,7 @@ class _Run(Iterator[tuple[Ticket, None]]):
 
     def __init__(self, queue: Queue, alike: Alike, first: Ticket) -> None:
         self.alike = alike
-        self.under_way: set[Ticket] = set()
+        self.under_way = {first}
         self._queue, self._first = queue, first
         self._taken = 0
 

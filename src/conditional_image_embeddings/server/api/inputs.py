@@ -10,7 +10,7 @@ from ...errors import ConditionError, OptionError
 from ...inputs.conditions import normalized_text
 from .batching import Kind
 from .limits import Limits
-from .schemas import Asked, ImageObject, ImagePart, TextObject
+from .schemas import Asked, ImageObject, ImagePart, Message, TextObject
 
 LINKS = ("http://", "https://")
 
@@ -50,7 +50,7 @@ def inputs_of(asked: Asked, limits: Limits) -> Inputs:
     """
     if (asked.input is None) == (asked.messages is None):
         raise OptionError("give either input or messages")
-    found, condition = _of_messages(asked) if asked.messages is not None else (_of_input(asked, limits), None)
+    found, condition = _of_message(asked.messages[0]) if asked.messages else (_of_input(asked, limits), None)
     for place, (kind, value) in enumerate(found):
         if kind == "text" and len(value) > limits.max_text:
             raise OptionError(f"text {place} has {len(value)} characters; at most {limits.max_text} are taken")
@@ -106,9 +106,8 @@ def _of_input(asked: Asked, limits: Limits) -> list[tuple[Kind, Any]]:
     return found
 
 
-def _of_messages(asked: Asked) -> tuple[list[tuple[Kind, Any]], str | None]:
-    """The input of a conversation of one message, and the condition: the text after its image."""
-    (message,) = asked.messages or ()
+def _of_message(message: Message) -> tuple[list[tuple[Kind, Any]], str | None]:
+    """The input of a message, and the condition: the text after its image."""
     parts = [] if isinstance(message.content, str) else message.content
     images = [part for part in parts if isinstance(part, ImagePart)]
     texts = [message.content] if isinstance(message.content, str) else [

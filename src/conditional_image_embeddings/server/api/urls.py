@@ -47,7 +47,7 @@ class Urls:
             raise OptionError(f"{name} is a URL, and URLs are not fetched: send the image as a data URI")
         try:
             async with asyncio.timeout(SECONDS):
-                target: httpx2.URL | None = httpx2.URL(url)
+                target = httpx2.URL(url)
                 for _ in range(REDIRECTS + 1):
                     found = await self._get(target, name)
                     if isinstance(found, bytes):

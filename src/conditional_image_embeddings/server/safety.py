@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from .problems import BusyError, problem
+from .problems import problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -116,7 +116,8 @@ class Guard:
                 if received > limit:
                     raise HTTPException(413, f"the request has more than {limit:,} bytes")
                 if self._held > self._max_held:
-                    raise BusyError("requests of too many bytes are under way: ask again later")
+                    said = "requests of too many bytes are under way: ask again later"
+                    raise HTTPException(503, said, headers={"Retry-After": "1"})
             return message
 
         try:

@@ -90,7 +90,8 @@ def test_two_hundred_idle_connections_are_in_nobodys_way(
         still_right(client)
         for each in idle:
             each.settimeout(30)
-            assert b"200" not in each.recv(1000)  # closed, or told that this is no HTTP
+            with suppress(ConnectionResetError):
+                assert b"200" not in each.recv(1000)  # closed, or told that this is no HTTP
     finally:
         for each in idle:
             each.close()
@@ -186,8 +187,8 @@ def test_urls_are_fetched_from_the_allowed_hosts_alone() -> None:
 
 @pytest.mark.parametrize(
     ("address", "public"),
-    [("8.8.8.8", True), ("2606:4700::1111", True), ("127.0.0.1", False), ("10.1.2.3", False),
-     ("169.254.169.254", False), ("240.0.0.1", False), ("100.64.0.1", False), ("224.0.0.1", False), ("::1", False), ("fe80::1%eth0", False),
+    [("8.8.8.8", True), ("2606:4700::1111", True), ("127.0.0.1", False), ("10.1.2.3", False), ("240.0.0.1", False),
+     ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("::1", False), ("fe80::1%eth0", False),
      ("fd00::1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False)],
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, public: bool) -> None:
@@ -221,6 +222,5 @@ def test_the_description_is_kept_whatever_is_sent() -> None:
                 strategy = operation.as_strategy(generation_mode=mode)
                 with suppress(Unsatisfiable):  # nothing can be wrong where nothing is sent
                     BOUNDED(given(case=strategy)(see))()
-        assert answered[200] > 25
-        assert set(answered) <= {200, 400, 404, 405, 422}
+        assert {200, 400, 422} <= set(answered) <= {200, 400, 404, 405, 422}
         still_right(client)

@@ -1,0 +1,221 @@
+"""`cie serve` against offline `encode`, and against the same model behind a plain FastAPI handler without batching.
+
+    uv run --group benchmarks python benchmarks/serving.py [--model small] [--seconds 10] [--requests 0] [--threads 1 2]
+
+A second process asks, on loopback, with 1, 8 and 64 clients at once, each one image under two conditions per request.
+Servers take turns, client number by client number; offline throughput is measured in this process before and after. The
+servers, this process and the clients share the machine's cores. `small` is the random-weight Qwen2.5-VL of 70 million
+parameters.
+"""
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import measuring
+import numpy as np
+from PIL import Image
+
+CLIENTS = (1, 8, 64)
+CONDITIONS = ["car color", "car model"]
+PICTURES = 32
+
+
+def pictures(side: int) -> list[bytes]:
+    """Photographs-to-be: smooth noise as JPEG."""
+    found = []
+    for seed in range(PICTURES):
+        noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noise).resize((side, side * 3 // 4), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+        found.append(buffer.getvalue())
+    return found
+
+
+def plain(model: str, port: int) -> None:
+    """The rival, what one writes first: FastAPI runs it in its pool of threads, the model takes one image at a time."""
+    import uvicorn
+    from fastapi import Body, FastAPI
+
+    import conditional_image_embeddings as cie
+
+    embedder = cie.load(model, device="cpu")
+    app = FastAPI()
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ready"}
+
+    @app.post("/v1/embeddings")
+    def embeddings(asked: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008
+        data = base64.b64decode(asked["input"].partition(",")[2])
+        vectors = embedder.encode(data, asked["conditions"])
+        return {"data": [{"embedding": base64.b64encode(row.tobytes()).decode()} for row in vectors]}
+
+    uvicorn.run(app, port=port, log_level="error")
+
+
+async def ask(address: str, clients: int, seconds: float, number: int, side: int) -> dict[str, Any]:
+    """Ask for so many seconds, or so many requests in all; each client sends its next once it has its answer."""
+    bodies = [
+        json.dumps({"input": "data:image/jpeg;base64," + base64.b64encode(each).decode(), "conditions": CONDITIONS,
+                    "encoding_format": "base64"}).encode()
+        for each in pictures(side)
+    ]  # fmt: skip
+    took: list[float] = []
+    begun = 0
+    end = time.perf_counter() + seconds
+
+    async def one(client: httpx2.AsyncClient, place: int) -> None:
+        nonlocal begun
+        while begun < number if number else time.perf_counter() < end:
+            begun += 1
+            place += 1
+            started = time.perf_counter()
+            answer = await client.post(
+                f"{address}/v1/embeddings", content=bodies[place % PICTURES],
+                headers={"Content-Type": "application/json"},
+            )  # fmt: skip
+            answer.raise_for_status()
+            took.append(time.perf_counter() - started)
+
+    limits = httpx2.Limits(max_connections=clients)
+    async with httpx2.AsyncClient(timeout=120, limits=limits) as client:
+        started = time.perf_counter()
+        await asyncio.gather(*(one(client, 7 * n) for n in range(clients)))
+        wall = time.perf_counter() - started
+    took.sort()
+    share = {f"p{p}": 1000 * took[min(len(took) - 1, len(took) * p // 100)] for p in (50, 95, 99)}
+    return {"requests": len(took), "per_second": len(took) / wall, **share}
+
+
+def asked_by_another_process(port: int, clients: int, seconds: float, number: int, side: int) -> dict[str, Any]:
+    given = [str(each) for each in (port, clients, seconds, number, side)]
+    done = subprocess.run([sys.executable, __file__, "--ask", *given], capture_output=True, text=True, check=True)  # noqa: S603
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def wait_for(port: int) -> None:
+    while True:
+        try:
+            if httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.2)
+
+
+def counted(port: int) -> dict[str, float]:
+    """Batches, images in them, and memory, as /metrics says."""
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
+def offline(embedder: Any, images: list[bytes], seconds: float) -> float:
+    """Images per second of `encode`, all images in each call."""
+    embedder.encode(images, CONDITIONS, show_progress_bar=False)
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        embedder.encode(images, CONDITIONS, show_progress_bar=False)
+        done += len(images)
+    return done / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="builtin", help="builtin, or small: Qwen2.5-VL with random weights")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--requests", type=int, default=0, help="of each server in the end, to see its memory")
+    parser.add_argument("--side", type=int, default=320)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2])
+    parser.add_argument("--ask", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--plain", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.ask:
+        port, clients, seconds, number, side = arguments.ask
+        how = (int(clients), float(seconds), int(number), int(side))
+        print(json.dumps(asyncio.run(ask(f"http://127.0.0.1:{port}", *how))))
+        return
+    if arguments.plain:
+        plain(arguments.plain[0], int(arguments.plain[1]))
+        return
+    import conditional_image_embeddings as cie
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = arguments.model
+        if model == "small":
+            import random_qwen
+
+            model = str(random_qwen.save("small", Path(folder) / "model"))
+        serve = [sys.executable, "-m", "conditional_image_embeddings", "serve", "-m", model, "--device", "cpu",
+                 "--log-level", "warning"]  # fmt: skip
+        commands = {f"cie serve, {n} thread(s)": [*serve, "--threads", str(n)] for n in arguments.threads}
+        commands["plain FastAPI"] = [sys.executable, __file__, "--plain", model]
+        ports = {name: 8940 + number for number, name in enumerate(commands)}
+        started = []
+        try:
+            for name, command in commands.items():
+                port = ["--port"] if "serve" in name else []
+                started.append(subprocess.Popen([*command, *port, str(ports[name])], stderr=subprocess.DEVNULL))  # noqa: S603
+            for port in ports.values():
+                wait_for(port)
+            run(arguments, ports, cie.load(model, device="cpu"))
+        finally:
+            for each in started:
+                each.terminate()
+                each.wait(60)
+
+
+def run(arguments: argparse.Namespace, ports: dict[str, int], embedder: Any) -> None:
+    images = pictures(arguments.side)
+    of_encode = [offline(embedder, images, arguments.seconds)]
+    for port in ports.values():
+        asked_by_another_process(port, 8, 2.0, 0, arguments.side)  # not counted
+    found = {}
+    for clients in CLIENTS:
+        for name, port in ports.items():
+            before = counted(port) if "serve" in name else {}
+            told = asked_by_another_process(port, clients, arguments.seconds, 0, arguments.side)
+            if before:
+                after = counted(port)
+                batches, several = (after[f"cie_batch_images_{part}"] - before[f"cie_batch_images_{part}"]
+                                    for part in ("count", "sum"))  # fmt: skip
+                told["batch"] = several / batches
+            found[clients, name] = told
+    of_encode.append(offline(embedder, images, arguments.seconds))
+    best = statistics.mean(of_encode)
+    print(measuring.machine())
+    print(f"{arguments.model}, {arguments.side} px, {len(CONDITIONS)} conditions; offline encode: "
+          f"{of_encode[0]:.1f} and {of_encode[1]:.1f} images/s (before and after)")  # fmt: skip
+    rows = [
+        [str(clients), name, f"{told['per_second']:.1f}", f"{told['per_second'] / best:.0%}",
+         *(f"{told[p]:.0f}" for p in ("p50", "p95", "p99")), f"{told['batch']:.1f}" if "batch" in told else "1"]
+        for (clients, name), told in found.items()
+    ]  # fmt: skip
+    header = ["clients", "server", "requests/s", "of encode", "p50 ms", "p95 ms", "p99 ms", "images per batch"]
+    print(measuring.table(header, rows))
+    if arguments.requests:
+        for name, port in ports.items():
+            if "serve" in name:
+                sizes = []
+                for _ in range(4):
+                    asked_by_another_process(port, 16, 0, arguments.requests // 4, arguments.side)
+                    sizes.append(counted(port)["process_resident_memory_bytes"] / 2**20)
+                print(f"{name}: resident MiB after each quarter of {arguments.requests} requests: "
+                      + ", ".join(f"{each:.0f}" for each in sizes))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -241,12 +241,12 @@ def test_a_job_is_taken_whole_or_not_at_all_and_holds_nothing_once_it_is_over() 
     assert len(queue) == 3
     job.cancel()
     assert len(queue) == 0
-    assert (job.take(0), job._inputs, job.tickets) == (None, [], [])
+    assert (job.take(0), job._inputs, job._results, job.tickets) == (None, [], [], [])
     with pytest.raises(CancelledError):
         job.future.result(0)
     queue.put(large)
     large.put(1, RESULT)
-    assert not large.is_over
+    assert not large.future.done()
     large.put(0, RESULT)
     assert large.future.result(0) == [RESULT, RESULT]
     assert len(queue) == 0

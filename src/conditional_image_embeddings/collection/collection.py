@@ -9,6 +9,7 @@ from typing import Any, Self
 from ..errors import OptionError, StoreError, preview
 from ..inputs.conditions import Conditions, checked_condition, checked_conditions
 from ..methods.bound import BoundEmbedder
+from ..methods.embedder import Embedder
 from ..methods.settings import Setting
 from .comparison import Comparison, compare_stored
 from .exchange import exporting
@@ -175,6 +176,14 @@ class Collection:
         settings = choose(self.store, checked_conditions(conditions), setting)
         with self._embedders.using(list(settings.values())):
             pass
+
+    def use_embedder(self, embedder: Embedder) -> None:
+        """Have queries use an embedder that is loaded already, for the settings that it makes; others load their own.
+
+        Args:
+            embedder: It stays the caller's: the collection does not close it.
+        """
+        self._embedders.use(embedder)
 
     def unload_models(self) -> None:
         """Let go of the models that queries loaded; the next query that needs one loads it again.

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import CieError, StoreError
 from ..methods.bound import BoundEmbedder, bind, load_for
+from ..methods.embedder import Embedder
 from ..methods.options import Vectors
 from ..methods.registry import describe
 from ..methods.settings import Setting
@@ -26,8 +27,14 @@ class QueryEmbedders:
         self._store, self._loading = store, dict(loading)
         self._bound: dict[str, BoundEmbedder] = {}
         self._retired: list[BoundEmbedder] = []  # unloaded while they were in use
+        self._at_hand: Embedder | None = None
         self._users = 0
         self._lock = RLock()
+
+    def use(self, embedder: Embedder) -> None:
+        """Take this embedder for the settings that it makes; it is not closed here."""
+        with self._lock:
+            self._at_hand = embedder
 
     @property
     def loaded(self) -> bool:
@@ -56,6 +63,14 @@ class QueryEmbedders:
                 self._close_retired()
 
     def _made(self, setting: Setting, others: Sequence[Setting]) -> BoundEmbedder:
+        if self._at_hand is not None:
+            original, then = _refinement(self._store, setting)
+            try:
+                bind(self._at_hand, original)
+            except CieError:  # of another model, or as it was embedded elsewhere
+                pass
+            else:
+                return BoundEmbedder(self._at_hand, setting, then=then)
         loaded = next((self._bound[other.name] for other in others if other.name in self._bound), None)
         if loaded is None or describe(setting.method).is_derived:
             return load_stored(self._store, setting, **self._loading)
@@ -72,7 +87,9 @@ class QueryEmbedders:
 
     def _close_retired(self) -> None:
         while self._retired and not self._users:
-            self._retired.pop().close()
+            each = self._retired.pop()
+            if each.embedder is not self._at_hand:
+                each.close()
 
 
 def load_stored(store: Store, setting: Setting, **options: Any) -> BoundEmbedder:

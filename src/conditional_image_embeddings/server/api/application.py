@@ -54,6 +54,8 @@ def application(
     """
     collection = None if db is None else collections.open(db, **opening)
     searches = Searches()
+    if collection is not None:
+        service.on_ready = collection.use_embedder
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -7,7 +7,8 @@ conditions, prompt and layer go together; whose turn it is, the oldest input say
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
@@ -58,50 +59,42 @@ class Job:
         self._inputs: list[Any] = list(inputs)
         self._results: list[Embedded | None] = [None] * len(inputs)
         self._missing = len(inputs)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the threads that put results
+        self.future.add_done_callback(self._clear)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is to be done for it any more."""
-        return self.future.done()
-
     def take(self, index: int) -> Any:
         """An input, which the job does not hold from then on; None once the job is over."""
-        with self._lock:
-            if not self._inputs:
-                return None
-            taken, self._inputs[index] = self._inputs[index], None
-            return taken
+        inputs = self._inputs
+        if not inputs:
+            return None
+        taken, inputs[index] = inputs[index], None
+        return taken
 
     def put(self, index: int, result: Embedded) -> None:
         """What became of an input."""
         with self._lock:
-            if self.future.done():
+            results = self._results
+            if not results:
                 return
-            self._missing -= self._results[index] is None
-            self._results[index] = result
+            self._missing -= results[index] is None
+            results[index] = result
             if not self._missing:
-                self._inputs = []
-                self.future.set_result([each for each in self._results if each is not None])
+                with suppress(InvalidStateError):  # cancelled by now
+                    self.future.set_result([each for each in results if each is not None])
 
     def fail(self, error: BaseException) -> None:
         """End it with an error."""
-        with self._lock:
-            if not self.future.done():
-                self._clear()
-                self.future.set_exception(error)
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
     def cancel(self) -> None:
         """End it: nobody waits."""
-        with self._lock:
-            if not self.future.done():
-                self._clear()
-                self.future.cancel()
+        self.future.cancel()
 
-    def _clear(self) -> None:
+    def _clear(self, _: object) -> None:
         self._inputs, self._results = [], []
 
 

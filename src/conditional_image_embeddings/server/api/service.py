@@ -28,6 +28,7 @@ class Service:
         name: What clients call the model.
         limits: See there.
         threads: Per device.
+        on_ready: Called with each embedder that has answered.
         on_failure: Called when no model is left that answers.
 
     Attributes:
@@ -45,10 +46,11 @@ class Service:
         name: str,
         limits: Limits | None = None,
         threads: int = THREADS,
+        on_ready: "Callable[[Embedder], object]" = lambda _: None,
         on_failure: Callable[[], object] = lambda: None,
     ) -> None:
         self.started, self.has_answered = int(time.time()), False
-        self.name, self.limits, self.on_failure = name, limits or Limits(), on_failure
+        self.name, self.limits, self.on_ready, self.on_failure = name, limits or Limits(), on_ready, on_failure
         self.metrics, self.queue = Metrics(), Queue(self.limits.queue)
         self.metrics.waiting.set_function(lambda: len(self.queue))
         self.metrics.devices_ready.set_function(lambda: sum(each.state == "ready" for each in self.devices))
@@ -114,6 +116,7 @@ class Service:
     def _changed(self, device: Device) -> None:
         if device.state == "ready":
             self.has_answered = True
+            self.on_ready(self.embedder)
             logger.info("the model answers: %r", device.embedder)
         if self.state == "failed":
             error = self.failure

@@ -3,9 +3,9 @@
     uv run --group benchmarks python benchmarks/serving.py [--model small] [--seconds 10] [--requests 0] [--threads 1 2]
 
 A second process asks, on loopback, with 1, 8 and 64 clients at once, each one image under two conditions per request.
-Servers take turns, client number by client number; offline throughput is measured in this process before and after. The
-servers, this process and the clients share the machine's cores. `small` is the random-weight Qwen2.5-VL of 70 million
-parameters.
+Offline `encode` in this process and the servers take turns, round by round, so that a machine's drift meets all alike;
+each share is of the same round's offline throughput. All of them share the machine's cores. `small` is the
+random-weight Qwen2.5-VL of 70 million parameters.
 """
 
 import argparse
@@ -137,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="builtin", help="builtin, or small: Qwen2.5-VL with random weights")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=0, help="of each server in the end, to see its memory")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
@@ -180,30 +181,37 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, ports: dict[str, int], embedder: Any) -> None:
     images = pictures(arguments.side)
-    of_encode = [offline(embedder, images, arguments.seconds)]
     for port in ports.values():
         asked_by_another_process(port, 8, 2.0, 0, arguments.side)  # not counted
-    found = {}
+    rows, rates = [], []
     for clients in CLIENTS:
-        for name, port in ports.items():
-            before = counted(port) if "serve" in name else {}
-            told = asked_by_another_process(port, clients, arguments.seconds, 0, arguments.side)
-            if before:
-                after = counted(port)
-                batches, several = (after[f"cie_batch_images_{part}"] - before[f"cie_batch_images_{part}"]
-                                    for part in ("count", "sum"))  # fmt: skip
-                told["batch"] = several / batches
-            found[clients, name] = told
-    of_encode.append(offline(embedder, images, arguments.seconds))
-    best = statistics.mean(of_encode)
+        told: dict[str, list[dict[str, float]]] = {name: [] for name in ports}
+        for _ in range(arguments.rounds):
+            rates.append(offline(embedder, images, arguments.seconds))
+            for name, port in ports.items():
+                before = counted(port) if "serve" in name else {}
+                found = asked_by_another_process(port, clients, arguments.seconds, 0, arguments.side)
+                found["share"] = found["per_second"] / rates[-1]
+                if before:
+                    after = counted(port)
+                    batches, several = (
+                        after[f"cie_batch_images_{part}"] - before[f"cie_batch_images_{part}"]
+                        for part in ("count", "sum")
+                    )
+                    found["batch"] = several / batches
+                told[name].append(found)
+        for name, several_rounds in told.items():
+            middle = {key: statistics.median(each[key] for each in several_rounds) for key in several_rounds[0]}
+            rows.append([
+                str(clients), name, f"{middle['per_second']:.1f}", f"{middle['share']:.0%}",
+                *(f"{middle[p]:.0f}" for p in ("p50", "p95", "p99")), f"{middle.get('batch', 1):.1f}",
+            ])  # fmt: skip
     print(measuring.machine())
-    print(f"{arguments.model}, {arguments.side} px, {len(CONDITIONS)} conditions; offline encode: "
-          f"{of_encode[0]:.1f} and {of_encode[1]:.1f} images/s (before and after)")  # fmt: skip
-    rows = [
-        [str(clients), name, f"{told['per_second']:.1f}", f"{told['per_second'] / best:.0%}",
-         *(f"{told[p]:.0f}" for p in ("p50", "p95", "p99")), f"{told['batch']:.1f}" if "batch" in told else "1"]
-        for (clients, name), told in found.items()
-    ]  # fmt: skip
+    print(
+        f"{arguments.model}, {arguments.side} px, {len(CONDITIONS)} conditions, {arguments.rounds} rounds of "
+        f"{arguments.seconds:g} s, medians; offline encode in each round: "
+        f"{', '.join(f'{each:.1f}' for each in rates)} images/s"
+    )
     header = ["clients", "server", "requests/s", "of encode", "p50 ms", "p95 ms", "p99 ms", "images per batch"]
     print(measuring.table(header, rows))
     if arguments.requests:
@@ -213,8 +221,8 @@ def run(arguments: argparse.Namespace, ports: dict[str, int], embedder: Any) -> 
                 for _ in range(4):
                     asked_by_another_process(port, 16, 0, arguments.requests // 4, arguments.side)
                     sizes.append(counted(port)["process_resident_memory_bytes"] / 2**20)
-                print(f"{name}: resident MiB after each quarter of {arguments.requests} requests: "
-                      + ", ".join(f"{each:.0f}" for each in sizes))  # fmt: skip
+                shown = ", ".join(f"{each:.0f}" for each in sizes)
+                print(f"{name}: resident MiB after each quarter of {arguments.requests} requests: {shown}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ export function drawAspects(place, space) {
     place,
     active.map((each, index) => chip(each, index, active.length)),
     others.map((name) =>
-      h("li", {}, h("button", { type: "button", class: "chip add", onclick: () => set([...active, { condition: name, weight: 1 }]), "aria-label": `Add ${named(name)}` }, `+ ${named(name)}`)),
+      h("li", {}, h("button", { type: "button", class: "chip add", dataset: { key: `weight ${name}` }, onclick: () => set([...active, { condition: name, weight: 1 }]), "aria-label": `Add ${named(name)}` }, `+ ${named(name)}`)),
     ),
   );
 }
@@ -23,7 +23,7 @@ function chip({ condition, weight }, index, several) {
   const replaced = (weight) => state.conditions.map((each) => (each.condition === condition ? { condition, weight } : each));
   const number = h("output", { class: "weight" }, weight.toFixed(1));
   const slider = h("input", {
-    type: "range", min: "-1", max: "1", step: "0.1", value: Math.max(-1, Math.min(1, weight)),
+    type: "range", dataset: { key: `weight ${condition}` }, min: "-1", max: "1", step: "0.1", value: Math.max(-1, Math.min(1, weight)),
     "aria-label": `Weight of ${named(condition)}`,
     "aria-valuetext": weight < 0 ? `${weight.toFixed(1)}, away from it` : weight.toFixed(1),
     title: isQuery() ? "Right: alike in this. Left: unlike in this." : "Weights count once there is something to be near to: a picture or words.",
@@ -53,7 +53,6 @@ function chip({ condition, weight }, index, several) {
         if (!step || index + step < 0 || index + step >= several) return;
         event.preventDefault();
         move(index, index + step);
-        document.querySelectorAll("#aspects .handle")[index + step]?.focus();
       },
     }, "⠿"),
     h("span", { class: "called" }, named(condition)),

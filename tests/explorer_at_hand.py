@@ -74,3 +74,13 @@ def shown(page: "Page", number: int | None = None) -> list[str]:
 def part_of_address(page: "Page") -> dict[str, list[str]]:
     """What the address says after "#", by key."""
     return parse_qs(urlsplit(page.url).fragment, keep_blank_values=True)
+
+
+def failed(status: int) -> str:
+    """What Chromium's console says of an answer of this status."""
+    return f"Failed to load resource: the server responded with a status of {status}"
+
+
+def named(count: int, one: str) -> str:
+    """As the page counts: "1 image", "2 images"."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

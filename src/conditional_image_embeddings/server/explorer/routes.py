@@ -177,7 +177,7 @@ def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
 @router.post("/{name}/map")
 def image_map(db: Opened, asked: MapRequest) -> Answer:
     """Every image's place, (x, y) as little-endian float32, and the number of its word, a byte each; 255 is none."""
-    found = db.map(asked.space, asked.condition)
+    found = db.map(asked.space, asked.condition, asked.method)
     words, numbers = _map_words(db, asked, found.image_ids)
     passing = None
     if asked.filters != Filters():
@@ -193,7 +193,7 @@ def image_map(db: Opened, asked: MapRequest) -> Answer:
 @router.post("/{name}/points")
 def points(db: Opened, asked: PointsRequest) -> Answer:
     """Which images some points of a map are."""
-    image_ids = db.map(asked.space, asked.condition).image_ids
+    image_ids = db.map(asked.space, asked.condition, asked.method).image_ids
     if any(point >= len(image_ids) for point in asked.points):
         raise NotThereError("the map has changed since: load the page again")
     found = [image_ids[point] for point in asked.points]

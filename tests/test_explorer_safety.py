@@ -39,7 +39,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store, of = Store(root / "db"), setting(source=str(photos))
     records = [ImageRecord(image_id=name, width=40, height=30, content_hash="0" * 64,
                            place=FileStat(str(path), 1, 1), thumbnail=None) for name, path in kinds.items()]  # fmt: skip
-    records.append(ImageRecord(image_id="table.png", width=1, height=1, content_hash=None, place=FileStat(), thumbnail=None))
+    records.append(
+        ImageRecord(image_id="table.png", width=1, height=1, content_hash=None, place=FileStat(), thumbnail=None)
+    )
     store.add_images(of.dataset, of.source, records)
     vectors = np.random.default_rng(0).normal(size=(len(records), 8)).astype(np.float32)
     store.add_vectors(of, [record.image_id for record in records], vectors)
@@ -95,7 +97,9 @@ def test_no_name_leads_out_of_the_folder(client: httpx2.Client, space: str, kind
      "/look/..%2f..%2ferrors.py", "//etc/passwd", "/modules/%2e%2e/%2e%2e/routes.py", "/api/..%2fdb", "/api/db/uploads/..%2f..%2fa"],
 )  # fmt: skip
 def test_nothing_beside_the_pages_own_files_is_served(client: httpx2.Client, path: str) -> None:
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80), 10) as raw:  # no client tidies the path
+    with socket.create_connection(
+        (client.base_url.host, client.base_url.port or 80), 10
+    ) as raw:  # no client tidies the path
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     assert answer.split(b" ", 2)[1] in {b"404", b"400"}
@@ -109,7 +113,9 @@ def test_a_file_is_not_read_by_comparing_with_its_path(client: httpx2.Client, sp
     assert SECRET in message(answer)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::ffff:1.2.3.4]", "", "localhost@evil"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::ffff:1.2.3.4]", "", "localhost@evil"]
+)
 def test_a_page_whose_name_was_made_to_point_here_gets_nothing(client: httpx2.Client, host: str) -> None:
     for path in ("/", "/api/collections", "/modules/main.js"):
         assert client.get(path, headers={"Host": host}).status_code == 400
@@ -134,7 +140,15 @@ def test_another_sites_page_gets_nothing_and_may_link_here(client: httpx2.Client
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client: httpx2.Client) -> None:
-    for path in ("/", "/explorer.css", "/look/tokens.css", "/modules/main.js", "/api/collections", "/api/none", "/nowhere"):
+    for path in (
+        "/",
+        "/explorer.css",
+        "/look/tokens.css",
+        "/modules/main.js",
+        "/api/collections",
+        "/api/none",
+        "/nowhere",
+    ):
         headers = client.get(path).headers
         policy = dict(each.strip().split(" ", 1) for each in headers["content-security-policy"].split(";"))
         assert policy["default-src"] == "'none'"

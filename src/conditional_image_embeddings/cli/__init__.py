@@ -40,7 +40,21 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(demo, suggest, embed, explore, search, cluster, duplicates, compare, words, index, refine, export, import_vectors),
+    *(
+        demo,
+        suggest,
+        embed,
+        explore,
+        search,
+        cluster,
+        duplicates,
+        compare,
+        words,
+        index,
+        refine,
+        export,
+        import_vectors,
+    ),
     *(evaluate, sweep, reproduce, datasets, models),
 )
 

@@ -24,7 +24,8 @@ from .models import Models
 from .requests import Filters, Query, View
 from .uploads import Uploads
 
-KEPT_RESULTS = 48
+KEPT_RESULTS = 3_000_000  # images that they name together: 100 to 200 bytes each
+ONE_RESULT = 3_000  # what one weighs besides
 KEPT_THUMBNAILS = 64 * 2**20  # bytes
 
 Result = TypeVar("Result")
@@ -45,8 +46,9 @@ class OpenedCollection:
         self.collection = Collection(path, **loading)
         self.uploads = Uploads()
         self.models = Models(self.collection, keep_model)
-        self._results: LRUCache[Hashable, "_Once"] = LRUCache(KEPT_RESULTS)
-        self._thumbnails: LRUCache[tuple[str, str], bytes] = LRUCache(KEPT_THUMBNAILS, getsizeof=len)
+        self._results: LRUCache[Hashable, Any] = LRUCache(KEPT_RESULTS, getsizeof=_weight)
+        self._computing: dict[Hashable, _Once] = {}
+        self._thumbnails: LRUCache[tuple[str, str, str], bytes] = LRUCache(KEPT_THUMBNAILS, getsizeof=len)
         self._lock = threading.Lock()
 
     # What there is.
@@ -93,7 +95,15 @@ class OpenedCollection:
                     **self.passing(view.space, view.filters),
                 )
 
-        key = ("ranking", self.state_of(space), _key(query), tuple(view.conditions), _key(view.filters), view.cut, view.k)
+        key = (
+            "ranking",
+            self.state_of(space),
+            _key(query),
+            tuple(view.conditions),
+            _key(view.filters),
+            view.cut,
+            view.k,
+        )
         return self._once((view.space, *key), compute)
 
     def shown(self, view: View) -> list[str]:
@@ -121,14 +131,35 @@ class OpenedCollection:
             asked = filters.group
             groups = self.clusters(space, asked.condition, asked.n)
             if asked.number > len(groups):
-                raise OptionError(f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}")
+                raise OptionError(
+                    f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}"
+                )
             among = groups[asked.number - 1].images
         if filters.lasso is not None:
             inside = self.map(space, filters.lasso.condition).inside(filters.lasso.polygon)
             kept = set(inside)
             among = inside if among is None else [each for each in among if each in kept]
-        facets = {each.condition: list(each.words) for each in filters.facets}
+        facets: dict[str | None, list[str | None]] = {}
+        for facet in filters.facets:
+            told: list[str | None] = [*facet.words]
+            if facet.excluded:
+                told = [word for word in self._first_words(space, facet.condition) if word not in facet.words]
+            before = facets.get(facet.condition)
+            facets[facet.condition] = told if before is None else [word for word in before if word in told]
+        if not all(facets.values()):  # only these words, and none of them
+            facets, among = {}, []
         return {"where": filters.where, "facets": facets or None, "among": among}
+
+    def _first_words(self, space: str, condition: str | None) -> list[str | None]:
+        """Every word that is the first of an image; None where there are images without."""
+        key = ("words", space, self.state_of(self.space(space)), condition)
+
+        def compute() -> list[str | None]:
+            counted = self.collection.facets([condition], setting=space).by_condition.values()
+            words = [next(iter(facet.words.values())) for several in counted for facet in several]
+            return list(dict.fromkeys([*words, None]))
+
+        return self._once(key, compute)
 
     def clusters(self, space: str, condition: str | None, n: int | None) -> list[Cluster]:
         """As `collection.cluster`."""
@@ -140,9 +171,7 @@ class OpenedCollection:
         key = ("duplicates", space, self.state_of(self.space(space)), tuple(conditions), threshold)
         return self._once(
             key,
-            lambda: self.collection.duplicates(
-                conditions, threshold=threshold, setting=space, show_progress_bar=False
-            ),
+            lambda: self.collection.duplicates(conditions, threshold=threshold, setting=space, show_progress_bar=False),
         )
 
     def map(self, space: str, condition: str | None) -> ImageMap:
@@ -152,22 +181,28 @@ class OpenedCollection:
 
     def thumbnail(self, space: str, image_id: str) -> bytes | None:
         """The stored picture of an image, encoded; None where there is none."""
-        self.fetch_thumbnails(space, [image_id])
-        with self._lock:
-            return self._thumbnails.get((space, image_id))
+        return self.fetch_thumbnails(space, [image_id]).get(image_id)
 
-    def fetch_thumbnails(self, space: str, image_ids: Iterable[str]) -> None:
-        """Have pictures at hand: of many images at once it takes hardly longer than of one."""
+    def fetch_thumbnails(self, space: str, image_ids: Iterable[str]) -> dict[str, bytes]:
+        """Pictures of those images that have one, and are kept: of many at once it takes hardly longer than of one."""
+        found, missing = {}, []
+        known = self.space(space)
+        state, first = self.state_of(known), known.shared
         with self._lock:
-            missing = [each for each in image_ids if (space, each) not in self._thumbnails]
-        if not missing:
-            return
-        first = self.space(space).shared
-        found = self.collection.store.thumbnails(first.dataset, missing, source=first.source)
-        with self._lock:
-            for image_id, data in found.items():
-                if data and len(data) < KEPT_THUMBNAILS:
-                    self._thumbnails[space, image_id] = data
+            for each in image_ids:
+                data = self._thumbnails.get((space, state, each))
+                if data is None:
+                    missing.append(each)
+                else:
+                    found[each] = data
+        if missing:
+            stored = self.collection.store.thumbnails(first.dataset, missing, source=first.source)
+            found |= {image_id: data for image_id, data in stored.items() if data}
+            with self._lock:
+                for image_id in missing:
+                    if 0 < len(found.get(image_id, b"")) < KEPT_THUMBNAILS:
+                        self._thumbnails[space, state, image_id] = found[image_id]
+        return found
 
     def close(self) -> None:
         """Let go of the models and the database."""
@@ -177,16 +212,18 @@ class OpenedCollection:
     def _once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """What was computed under a key, by whoever asked first."""
         with self._lock:
-            once = self._results.get(key)
-            if once is None:
-                once = self._results[key] = _Once()
+            if key in self._results:
+                kept: Result = self._results[key]
+                return kept
+            once = self._computing.setdefault(key, _Once())
         try:
             found: Result = once.value(compute)
-        except BaseException:
             with self._lock:
-                if self._results.get(key) is once:
-                    del self._results[key]
-            raise
+                self._results[key] = found
+        finally:
+            with self._lock:
+                if self._computing.get(key) is once:
+                    del self._computing[key]
         return found
 
 
@@ -207,3 +244,14 @@ class _Once:
 def _key(part: Query | Filters) -> str:
     """Short, however long a lasso is."""
     return hashlib.sha256(part.model_dump_json().encode()).hexdigest()
+
+
+def _weight(result: Any) -> int:
+    """Of a result, in images; one that is larger than all that may be kept is kept alone."""
+    if isinstance(result, Ranking):
+        images = max(len(result), result.images)  # it holds every cosine, for its percentiles
+    elif isinstance(result, ImageMap):
+        images = len(result.image_ids)
+    else:
+        images = sum(each.size if isinstance(each, Cluster) else 1 for each in result)
+    return min(KEPT_RESULTS, ONE_RESULT + images)

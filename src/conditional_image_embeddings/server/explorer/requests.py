@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ...collection.searching.hits import MOST_HITS
 
@@ -31,9 +31,9 @@ class Weighted(Strict):
 class Query(Strict):
     """What hits are near to."""
 
-    text: list[Weighted] = Field([], max_length=100)
-    image_id: list[Weighted] = Field([], max_length=100)
-    upload: list[Weighted] = Field([], max_length=100)
+    text: list[Weighted] = Field(default=[], max_length=100)
+    image_id: list[Weighted] = Field(default=[], max_length=100)
+    upload: list[Weighted] = Field(default=[], max_length=100)
 
     def __bool__(self) -> bool:
         return bool(self.text or self.image_id or self.upload)
@@ -73,16 +73,23 @@ class Filters(Strict):
     """Which images are shown at all."""
 
     where: Text | None = None
-    facets: list[Facet] = Field([], max_length=100)
+    facets: list[Facet] = Field(default=[], max_length=100)
     group: Group | None = None
     lasso: Lasso | None = None
+
+
+def _each_once(conditions: list[Aspect]) -> list[Aspect]:
+    names = [each.condition for each in conditions]
+    if len({*names}) < len(names):
+        raise ValueError("a condition is there more than once")
+    return conditions
 
 
 class View(Strict):
     """What the page shows: of which space, in which respects, near to what, of which images."""
 
     space: Name
-    conditions: list[Aspect] = Field(min_length=1, max_length=100)
+    conditions: Annotated[list[Aspect], AfterValidator(_each_once)] = Field(min_length=1, max_length=100)
     query: Query = Query()
     filters: Filters = Filters()
     cut: bool = False
@@ -144,8 +151,9 @@ class MapRequest(Strict):
 
 
 class PointsRequest(MapRequest):
-    """Which images some points of a map are."""
+    """Which images some points of a map are; `images` says of which map, as it did itself."""
 
+    images: str | None = Field(None, max_length=64)
     points: list[Annotated[int, Field(ge=0)]] = Field(max_length=MOST_AT_ONCE)
 
 

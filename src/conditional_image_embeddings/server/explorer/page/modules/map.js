@@ -201,7 +201,7 @@ class ImageMap {
     this.learning = true;
     const { condition, images } = this;
     try {
-      const found = await ask("points", { space: state.space, condition, points: wanted });
+      const found = await ask("points", { space: state.space, condition, points: wanted, images });
       if (images === this.images && condition === this.condition) {
         wanted.forEach((point, place) => this.known.set(point, found.images[place]));
         this.#soon();
@@ -313,7 +313,7 @@ class ImageMap {
   async #click(place) {
     const point = this.nearest(place);
     if (point < 0) return;
-    const image = this.known.get(point) ?? (await ask("points", { space: state.space, condition: this.condition, points: [point] }).catch(() => null))?.images[0];
+    const image = this.known.get(point) ?? (await ask("points", { space: state.space, condition: this.condition, points: [point], images: this.images }).catch(() => null))?.images[0];
     if (image) go({ open: image.image_id });
   }
 
@@ -329,7 +329,7 @@ class ImageMap {
     clearTimeout(this.tipping);
     this.tipping = setTimeout(async () => {
       if (!this.known.has(point)) {
-        const found = await ask("points", { space: state.space, condition: this.condition, points: [point] }).catch(() => null);
+        const found = await ask("points", { space: state.space, condition: this.condition, points: [point], images: this.images }).catch(() => null);
         if (found) this.known.set(point, found.images[0]);
       }
       const image = this.known.get(point);

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from collections_at_hand import add, names, setting
 from commands import cie, error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import conditional_image_embeddings as cie_package
-from conditional_image_embeddings.cli import options
+from conditional_image_embeddings import Not
+from conditional_image_embeddings.cli import main, options
 from conditional_image_embeddings.collection.collection import Collection
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import CieError, OptionError, StoreError
@@ -172,6 +174,35 @@ def test_a_facet_on_the_command_line_may_have_equals_signs() -> None:
     assert options.words_by_condition(["what=is=it"], known) == {"what=is": ["it"]}
 
 
+def test_a_facet_on_the_command_line_may_be_excluded() -> None:
+    given = ["color!=red", " Color != blue ", "color!!=red", "size = w x h!=big", "!=told", "color=!red", "else!=a=b"]
+    assert options.words_by_condition(given, ["color", "size = w x h", None]) == {
+        "color": [Not("red"), "!red"], "Color": [Not("blue")], "color!": [Not("red")], "size = w x h": [Not("big")],
+        None: [Not("told")], "else": [Not("a=b")],
+    }  # fmt: skip
+    assert options.words_by_condition(["color!=red"], ["color", "color!"]) == {"color!": ["red"]}
+
+
+def test_what_is_excluded_is_what_is_left(collection: Collection) -> None:
+    ids = names(8)
+
+    def passing(*words: Any) -> list[str]:
+        return collection.image_ids("model", facets={"color": words})
+
+    assert passing(Not("red")) == [ids[i] for i, word in enumerate(COLORS) if word != "red"]
+    assert passing(Not("red"), Not(None)) == [ids[i] for i, word in enumerate(COLORS) if word not in {"red", None}]
+    assert passing(Not("")) == [ids[i] for i, word in enumerate(COLORS) if word != ""]
+    assert passing("red", None, Not("red")) == [ids[i] for i, word in enumerate(COLORS) if word is None]
+    assert passing(Not("pink")) == ids
+    for word in set(COLORS):
+        assert sorted(passing(word) + passing(Not(word))) == ids
+    assert collection.facets("color", facets={"model": Not("bus")}).images == 5
+    shown = json.loads(cie("words", collection.store.uri, "-c", "color", "--facet", "model!=bus", "--json").stdout)
+    assert {each["image_id"] for each in shown} <= set(collection.image_ids("color", facets={"model": Not("bus")}))
+    with pytest.raises(OptionError, match=r"fits color is not 'red', 'red'"):
+        collection.cluster("color", facets={"color": [Not("red"), "red"]})
+
+
 def test_the_commands_take_facets_and_ids(collection: Collection, tmp_path: Path) -> None:
     db, ids = collection.store.uri, names(8)
     shown = cie("words", db, "-c", "color", "--facet", "model=pickup")
@@ -194,3 +225,25 @@ def test_the_commands_take_facets_and_ids(collection: Collection, tmp_path: Path
         chosen.write_bytes(content)
         assert message in error_of(cie("cluster", db, "-c", "color", "--among", chosen), 2)
     assert "No such file" in error_of(cie("cluster", db, "-c", "color", "--among", tmp_path / "none"), 2)
+
+
+def test_refined_vectors_have_the_words_of_the_original_ones(collection: Collection) -> None:
+    assert cie("refine", collection.store.uri).returncode == 0
+    (refined,) = collection.store.settings("*color*refined*")
+    found = collection.facets("color", setting=refined.name)
+    assert found.by_condition == collection.facets("color", setting=setting("color").name).by_condition
+    hits = collection.search(image_id="00007.png", conditions="color", facets={"color": "red"}, setting=refined.name)
+    assert hits.settings == {"color": refined}
+    assert sorted(hit.image_id for hit in hits) == ["00000.png", "00001.png", "00005.png"]
+    assert collection.images(["00000.png"], "color", setting=refined.name)[0].words["color"][0][0] == "red"
+
+
+def test_a_list_of_ids_is_bounded(collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "LONGEST_LIST", 20)
+    for lines, status in ((2, 0), (3, 2)):
+        (tmp_path / "ids").write_text("\n".join(names(lines)))
+        done = CliRunner().invoke(
+            main, ["words", collection.store.uri, "-c", "color", "--among", str(tmp_path / "ids"), "--json"]
+        )
+        assert done.exit_code == status, done.output
+    assert "MiB of ids" in done.output

@@ -5,6 +5,7 @@ is told by the Host header, one that sends requests across by Origin and Sec-Fet
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -133,7 +134,7 @@ def _host(header: str) -> str:
 def _checked_name(name: str) -> str:
     bare = name if name.startswith("[") or name.count(":") < 2 else f"[{name}]"
     host = _host(bare)
-    if not host or bare.strip("[]").casefold() != host or "*" in host:
+    if bare.strip("[]").casefold() != host or not re.fullmatch(r"[\w.:-]+", host):
         raise OptionError(f"{name!r} is no name of a host, such as box.example: no port, no path, no star")
     return host
 

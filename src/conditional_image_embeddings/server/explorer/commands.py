@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+from ...collection.words import EMPTY
 from .requests import Aspect, CommandRequest, Filters, Weighted
 
 UPLOAD = "YOUR-IMAGE"  # the page does not know where a picture lay that was dropped on it
@@ -80,13 +81,6 @@ def _number(value: float) -> str:
     return format(Decimal(repr(value)).normalize(), "f")
 
 
-def is_described(filters: Filters) -> bool:
-    """Whether options say which images pass: none says a group, a lasso, or words that are not to be."""
-    named = [each.condition for each in filters.facets]
-    unlike = any(each.excluded for each in filters.facets) or len(named) > len({*named})
-    return filters.group is None and filters.lasso is None and not unlike
-
-
 def _condition(name: str | None) -> Iterator[str]:
     if name is not None:
         yield from ("-c", name)
@@ -103,7 +97,5 @@ def _filters(filters: Filters) -> Iterator[str]:
     if filters.where is not None:
         yield from ("--where", filters.where)
     for facet in filters.facets:
-        if facet.excluded:  # see `is_described`
-            continue
         for word in facet.words:
-            yield f"--facet={facet.condition or ''}={word}"
+            yield f"--facet={facet.condition or ''}{'!=' if facet.excluded else '='}{word or EMPTY}"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from ...collection.collection import Collection
+from ...collection.filters import Not, Word
 from ...collection.grouping.clusters import Cluster
 from ...collection.grouping.duplicates import Duplicate
 from ...collection.image_map import ImageMap
@@ -139,27 +140,11 @@ class OpenedCollection:
             inside = self.map(space, filters.lasso.condition).inside(filters.lasso.polygon)
             kept = set(inside)
             among = inside if among is None else [each for each in among if each in kept]
-        facets: dict[str | None, list[str | None]] = {}
-        for facet in filters.facets:
-            told: list[str | None] = [*facet.words]
-            if facet.excluded:
-                told = [word for word in self._first_words(space, facet.condition) if word not in facet.words]
-            before = facets.get(facet.condition)
-            facets[facet.condition] = told if before is None else [word for word in before if word in told]
-        if not all(facets.values()):  # only these words, and none of them
-            facets, among = {}, []
+        facets: dict[str | None, list[Word]] = {}
+        for each in filters.facets:
+            words = [Not(word) for word in each.words] if each.excluded else each.words
+            facets.setdefault(each.condition, []).extend(words)
         return {"where": filters.where, "facets": facets or None, "among": among}
-
-    def _first_words(self, space: str, condition: str | None) -> list[str | None]:
-        """Every word that is the first of an image; None where there are images without."""
-        key = ("words", space, self.state_of(self.space(space)), condition)
-
-        def compute() -> list[str | None]:
-            counted = self.collection.facets([condition], setting=space).by_condition.values()
-            words = [next(iter(facet.words.values())) for several in counted for facet in several]
-            return list(dict.fromkeys([*words, None]))
-
-        return self._once(key, compute)
 
     def clusters(self, space: str, condition: str | None, n: int | None) -> list[Cluster]:
         """As `collection.cluster`."""

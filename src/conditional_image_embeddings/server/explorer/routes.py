@@ -193,11 +193,8 @@ def points(db: Opened, asked: PointsRequest) -> Answer:
     found = [image_ids[point] for point in asked.points]
     db.fetch_thumbnails(asked.space, found)
     known = db.collection.images(found, [asked.condition], setting=asked.space) if found else []
-    return {
-        "images": [
-            {"image_id": each.image_id, "words": words_answer(each.words.get(asked.condition))} for each in known
-        ]
-    }
+    told = [(each.image_id, words_answer(each.words.get(asked.condition))) for each in known]
+    return {"images": [{"image_id": image_id, "words": words} for image_id, words in told]}
 
 
 @router.post("/{name}/uploads")
@@ -273,8 +270,8 @@ def export(db: Opened, asked: ExportRequest) -> Response:
 @router.post("/{name}/command")
 def command(db: Opened, asked: CommandRequest) -> Answer:
     """The command that prints what the page shows."""
-    described = commands.is_described(asked.filters)
-    text, note = commands.command(db.path, asked, several_spaces=len(db.spaces()) > 1, chosen=not described)
+    chosen = asked.filters.group is not None or asked.filters.lasso is not None
+    text, note = commands.command(db.path, asked, several_spaces=len(db.spaces()) > 1, chosen=chosen)
     return {"command": text, "note": note}
 
 

@@ -209,7 +209,7 @@ class ImageMap {
   }
 
   #images(points) {
-    return ask("points", { space: state.space, condition: this.condition, method: this.final ? null : "pca", points });
+    return ask("points", { space: state.space, condition: this.condition, method: this.final ? null : "pca", points, images: this.images });
   }
 
   async #learn(wanted) {

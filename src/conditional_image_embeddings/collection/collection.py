@@ -18,6 +18,7 @@ from .facets import facets as count_facets
 from .filters import FacetWords, Filter
 from .grouping.clusters import Cluster, clusters
 from .grouping.duplicates import Duplicate, duplicates
+from .image_info import ImageInfo, images, thumbnails
 from .image_map import ImageMap, image_map
 from .projection import Method
 from .query_embedders import QueryEmbedders, load_stored
@@ -123,6 +124,64 @@ class Collection:
             found = set.intersection(*(set(self.store.image_ids(each)) for each in settings.values()))
             passing = only.image_ids(self.store, settings)
         return sorted(found if passing is None else found & passing)
+
+    def images(self, image_ids: Iterable[str], conditions: Conditions = None, *, setting: str = "*") -> list[ImageInfo]:
+        """What is known of images, in the order asked for: path, size, words.
+
+        Args:
+            image_ids: The images.
+            conditions: Whose words are told, one or several; None: all that the images were embedded under in one way,
+                the one that has most.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            OptionError: ids that are none.
+            StoreError: an image or condition that is not in the collection.
+        """
+        wanted = widest(self.store, setting) if conditions is None else list(checked_conditions(conditions))
+        with self.store.reading():
+            return images(self.store, choose(self.store, wanted, setting), image_ids)
+
+    def thumbnails(self, image_ids: Iterable[str], *, setting: str = "*") -> dict[str, bytes]:
+        """Small encoded pictures (WebP) by image id; an image that has none is left out.
+
+        Args:
+            image_ids: The images.
+            setting: Glob over the settings' names, where images of several sources were embedded.
+
+        Raises:
+            OptionError: ids that are none.
+            StoreError: there is no such setting, or there are several sources.
+        """
+        return thumbnails(self.store, image_ids, setting)
+
+    @property
+    def models_loaded(self) -> bool:
+        """Whether a model is loaded for queries."""
+        return self._embedders.loaded
+
+    def load_models(self, conditions: Conditions, *, setting: str = "*") -> None:
+        """Load now what a query with a text or an image of elsewhere would need under these conditions.
+
+        Args:
+            conditions: One or several; None is "no condition".
+            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+
+        Raises:
+            StoreError: a condition that is not in the collection.
+            SettingError: the model is not here any more, or the vectors cannot be made again.
+            ModelError: the model cannot be found or loaded.
+        """
+        settings = choose(self.store, checked_conditions(conditions), setting)
+        with self._embedders.using(list(settings.values())):
+            pass
+
+    def unload_models(self) -> None:
+        """Let go of the models that queries loaded; the next query that needs one loads it again.
+
+        A query that is under way in another thread ends as if nothing had been said.
+        """
+        self._embedders.unload()
 
     def embedder(
         self, condition: str | EllipsisType | None = ..., *, setting: str = "*", **options: Any
@@ -500,7 +559,7 @@ class Collection:
     def close(self) -> None:
         """Let go of the database, and of the models that queries loaded."""
         self._store = None
-        self._embedders.close()
+        self._embedders.unload()
 
     def __enter__(self) -> Self:
         return self

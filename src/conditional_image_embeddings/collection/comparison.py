@@ -122,7 +122,8 @@ def _of_side(
         ((image_id, _),) = query.image_ids
         return vectors, [store.words(setting, [image_id]).get(image_id) or [] for setting in settings]
     words: list[Words] = [[] for _ in settings]
-    for index, bound in enumerate(embedders.of(settings)):
-        if describe(bound.setting.method).tells == "words" and bound.embedder.has_words:
-            words[index] = bound.words(given, k=TOP_WORDS)
+    with embedders.using(settings) as several:
+        for index, bound in enumerate(several):
+            if describe(bound.setting.method).tells == "words" and bound.embedder.has_words:
+                words[index] = bound.words(given, k=TOP_WORDS)
     return vectors, words

@@ -1,6 +1,7 @@
 """The models that stored vectors were made with, loaded when a query needs one, and kept for the next."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
@@ -24,10 +25,18 @@ class QueryEmbedders:
     def __init__(self, store: Store, loading: Mapping[str, Any]) -> None:
         self._store, self._loading = store, dict(loading)
         self._bound: dict[str, BoundEmbedder] = {}
+        self._retired: list[BoundEmbedder] = []  # unloaded while they were in use
+        self._users = 0
         self._lock = RLock()
 
-    def of(self, settings: Sequence[Setting]) -> list[BoundEmbedder]:
-        """What embeds into the spaces of these settings, which are of one model and method.
+    @property
+    def loaded(self) -> bool:
+        """Whether there is one."""
+        return bool(self._bound)
+
+    @contextmanager
+    def using(self, settings: Sequence[Setting]) -> Iterator[list[BoundEmbedder]]:
+        """What embeds into the spaces of these settings, which are of one model and method: not closed in the block.
 
         Raises:
             SettingError: the model is not here any more, or the vectors cannot be made again.
@@ -37,7 +46,14 @@ class QueryEmbedders:
             for setting in settings:
                 if setting.name not in self._bound:
                     self._bound[setting.name] = self._made(setting, settings)
-            return [self._bound[setting.name] for setting in settings]
+            bound = [self._bound[setting.name] for setting in settings]
+            self._users += 1
+        try:
+            yield bound
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_retired()
 
     def _made(self, setting: Setting, others: Sequence[Setting]) -> BoundEmbedder:
         loaded = next((self._bound[other.name] for other in others if other.name in self._bound), None)
@@ -47,12 +63,16 @@ class QueryEmbedders:
         bind(loaded.embedder, original)
         return BoundEmbedder(loaded.embedder, setting, then=then)
 
-    def close(self) -> None:
-        """Let go of the models."""
+    def unload(self) -> None:
+        """Let go of the models: at once, or when what is under way with them is done. They load again when needed."""
         with self._lock:
-            for bound in self._bound.values():
-                bound.close()
+            self._retired += self._bound.values()
             self._bound.clear()
+            self._close_retired()
+
+    def _close_retired(self) -> None:
+        while self._retired and not self._users:
+            self._retired.pop().close()
 
 
 def load_stored(store: Store, setting: Setting, **options: Any) -> BoundEmbedder:

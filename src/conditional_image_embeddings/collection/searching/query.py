@@ -105,15 +105,15 @@ class Query:
             for found, setting in zip(parts, settings, strict=True):
                 found.append(_stored(store, setting, [image_id for image_id, _ in self.image_ids]))
         if self.images or self.texts:
-            bound = embedders.of(settings)
-            if self.images:
-                of_images = encode_under(bound, images=[image for image, _ in self.images])
-                for found, vectors in zip(parts, of_images, strict=True):
-                    found.append(vectors)
-            if self.texts:
-                of_texts = encode_under(bound, texts=[text for text, _ in self.texts])
-                for found, vectors in zip(parts, of_texts, strict=True):
-                    found.append(vectors)
+            with embedders.using(settings) as bound:
+                if self.images:
+                    of_images = encode_under(bound, images=[image for image, _ in self.images])
+                    for found, vectors in zip(parts, of_images, strict=True):
+                        found.append(vectors)
+                if self.texts:
+                    of_texts = encode_under(bound, texts=[text for text, _ in self.texts])
+                    for found, vectors in zip(parts, of_texts, strict=True):
+                        found.append(vectors)
         return [_mean(np.concatenate(found), weights, setting) for found, setting in zip(parts, settings, strict=True)]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import conditional_image_embeddings as cie_package
+from conditional_image_embeddings import Not
 from conditional_image_embeddings.cli import options
 from conditional_image_embeddings.collection.collection import Collection
 from conditional_image_embeddings.collection.storage.store import Store
@@ -170,6 +171,35 @@ def test_a_facet_on_the_command_line_may_have_equals_signs() -> None:
         known,
     ) == {"color": ["red", "a=b", "", None], "Color": ["blue"], "size = w x h": ["big"], "size": ["3"], None: ["told"]}
     assert options.words_by_condition(["what=is=it"], known) == {"what=is": ["it"]}
+
+
+def test_a_facet_on_the_command_line_may_be_excluded() -> None:
+    given = ["color!=red", " Color != blue ", "color!!=red", "size = w x h!=big", "!=told", "color=!red", "else!=a=b"]
+    assert options.words_by_condition(given, ["color", "size = w x h", None]) == {
+        "color": [Not("red"), "!red"], "Color": [Not("blue")], "color!": [Not("red")], "size = w x h": [Not("big")],
+        None: [Not("told")], "else": [Not("a=b")],
+    }  # fmt: skip
+    assert options.words_by_condition(["color!=red"], ["color", "color!"]) == {"color!": ["red"]}
+
+
+def test_what_is_excluded_is_what_is_left(collection: Collection) -> None:
+    ids = names(8)
+
+    def passing(*words: Any) -> list[str]:
+        return collection.image_ids("model", facets={"color": words})
+
+    assert passing(Not("red")) == [ids[i] for i, word in enumerate(COLORS) if word != "red"]
+    assert passing(Not("red"), Not(None)) == [ids[i] for i, word in enumerate(COLORS) if word not in {"red", None}]
+    assert passing(Not("")) == [ids[i] for i, word in enumerate(COLORS) if word != ""]
+    assert passing("red", None, Not("red")) == [ids[i] for i, word in enumerate(COLORS) if word is None]
+    assert passing(Not("pink")) == ids
+    for word in set(COLORS):
+        assert sorted(passing(word) + passing(Not(word))) == ids
+    assert collection.facets("color", facets={"model": Not("bus")}).images == 5
+    shown = json.loads(cie("words", collection.store.uri, "-c", "color", "--facet", "model!=bus", "--json").stdout)
+    assert {each["image_id"] for each in shown} <= set(collection.image_ids("color", facets={"model": Not("bus")}))
+    with pytest.raises(OptionError, match=r"fits color is not 'red', 'red'"):
+        collection.cluster("color", facets={"color": [Not("red"), "red"]})
 
 
 def test_the_commands_take_facets_and_ids(collection: Collection, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .collection.collection import Collection as Collection
     from .collection.collection import open as open  # noqa: A004 - cie.open
+    from .collection.filters import Not as Not
     from .errors import CieError as CieError
     from .errors import ConditionError as ConditionError
     from .errors import DatasetError as DatasetError
@@ -52,6 +53,7 @@ __all__ = [
     "ImageError",
     "ModelError",
     "NoImagesError",
+    "Not",
     "OptionError",
     "ReproductionError",
     "SettingError",
@@ -72,6 +74,7 @@ __all__ = [
 _ROOMS = {
     "Collection": "collection.collection",
     "open": "collection.collection",
+    "Not": "collection.filters",
     "Embedder": "methods",
     "load": "methods",
     "pairwise_similarity": "vectors",

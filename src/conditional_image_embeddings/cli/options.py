@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from ..collection.words import EMPTY, WITHOUT
+
+if TYPE_CHECKING:
+    from ..collection.filters import Word
 
 LONGEST_LIST = 256 * 1024**2  # bytes of ids
 
@@ -35,24 +38,26 @@ def read_ids(_: click.Context, option: click.Parameter, file: BinaryIO | None) -
     return found
 
 
-def words_by_condition(
-    given: Sequence[str], known: Collection[str | None]
-) -> dict[str | None, list[str | None]] | None:
+def words_by_condition(given: Sequence[str], known: Collection[str | None]) -> "dict[str | None, list[Word]] | None":
     """What was given to `--facet`, as `Collection.search` takes facets; None where nothing was.
 
     A condition may have an equals sign, and so may a word: the longest condition that is known counts, and if none is,
-    what is before the last equals sign.
+    what is before the last equals sign. With `!=` the word is one that it is not.
     """
+    from ..collection.filters import Not
+
     folded = {(each or "").casefold() for each in known}
-    found: dict[str | None, list[str | None]] = {}
-    for each in given:
+    found: dict[str | None, list[Word]] = {}
+    for each in map(str.strip, given):
         splits = [(each[:place].strip(), each[place + 1 :].strip()) for place, sign in enumerate(each) if sign == "="]
         if not splits:
             raise click.BadParameter(f"{each!r} has no equals sign: CONDITION=WORD, such as 'car color=red'")
+        splits += [(before[:-1].strip(), after) for before, after in splits if before.endswith("!")]
         named = [split for split in splits if split[0].casefold() in folded]
-        condition, word = (named or splits)[-1]
-        shown = {EMPTY: "", WITHOUT: None}
-        found.setdefault(condition or None, []).append(shown.get(word, word))
+        condition, word = max(named, key=lambda split: len(split[0])) if named else splits[-1]
+        excluded = each[len(condition) :].lstrip().startswith("!=")
+        plain = {EMPTY: "", WITHOUT: None}.get(word, word)
+        found.setdefault(condition or None, []).append(Not(plain) if excluded else plain)
     return found or None
 
 
@@ -63,8 +68,8 @@ facet = click.option(
     "facets",
     multiple=True,
     metavar="CONDITION=WORD",
-    help="Only images whose first word under this condition is this. Repeat it: words of one condition are "
-    "alternatives, conditions must all hold.",
+    help="Only images whose first word under this condition is this, or, with !=, is not. Repeat it: words of one "
+    "condition are alternatives, conditions must all hold.",
 )
 among = click.option(
     "--among",

@@ -17,7 +17,17 @@ from ..methods.settings import Setting
 from .storage.store import Store
 from .words import setting_telling, settings_with_words
 
-FacetWords = Mapping[str | None, str | Sequence[str | None] | None]
+
+
+@dataclass(frozen=True)
+class Not:
+    """Any first word but this one: `facets={"car model": Not("pickup")}`, or several with or without."""
+
+    word: str | None
+
+
+Word = str | Not | None
+FacetWords = Mapping[str | None, Word | Sequence[Word]]
 
 
 @dataclass(frozen=True)
@@ -28,13 +38,13 @@ class Filter:
         where: An expression over the columns of `images`, in SQL.
         word: One of the words stored with it, under one of the conditions at hand, whatever its case.
         facets: By condition its first word, or several of which it is one, as `Collection.facets` counts them: "" is an
-            empty answer, None that no word is stored.
+            empty answer, None that no word is stored. `Not(word)` is a word that it is not.
         among: The ids that it may have.
     """
 
     where: str | None = None
     word: str | None = None
-    facets: Mapping[str | None, Sequence[str | None]] = field(default_factory=dict)
+    facets: Mapping[str | None, Sequence[Word]] = field(default_factory=dict)
     among: Collection[str] | None = None
 
     @classmethod
@@ -62,7 +72,7 @@ class Filter:
     def __str__(self) -> str:
         parts = [self.where, None if self.word is None else f"word {self.word!r}"]
         parts += [
-            f"{name or 'no condition'} is {preview(list(map(repr, words)))}" for name, words in self.facets.items()
+            f"{name or 'no condition'} is {preview(list(map(_said, words)))}" for name, words in self.facets.items()
         ]
         parts += [None if self.among is None else f"{len(self.among)} given ids"]
         return ", ".join(each for each in parts if each is not None)
@@ -106,34 +116,43 @@ def _telling(store: Store, settings: Mapping[str | None, Setting], condition: st
 
 
 def _by_first_word(
-    store: Store, settings: Mapping[str | None, Setting], telling: Setting, words: Sequence[str | None]
+    store: Store, settings: Mapping[str | None, Setting], telling: Setting, words: Sequence[Word]
 ) -> set[str]:
-    """The images whose first word is one of these; of an image without words it is None."""
-    wanted = pa.array([word for word in words if word is not None], pa.string())
+    """The images whose first word is one of these, or, if all are `Not`, any; and none of the `Not`."""
+    unwanted = {word.word for word in words if isinstance(word, Not)}
+    wanted = {word for word in words if not isinstance(word, Not)}
+    every = not wanted
     found: set[str] = set()
     having: set[str] = set()
     for batch in store.first_words(telling):
         ids, said = batch.column("image_id"), batch.column("word")
-        found.update(ids.filter(pc.is_in(said, value_set=wanted)).to_pylist())
-        if None in words:
-            having.update(ids.filter(said.is_valid()).to_pylist())
-    if None in words:  # that of images too that were embedded under the other conditions only
+        telling_words = sorted(word for word in (unwanted if every else wanted - unwanted) if word is not None)
+        fits = pc.is_in(said, value_set=pa.array(telling_words, pa.string()))
+        found.update(ids.filter(pc.and_(said.is_valid(), pc.invert(fits)) if every else fits).to_pylist())
+        having.update(ids.filter(said.is_valid()).to_pylist())
+    if None not in unwanted and (every or None in wanted):
+        # No word is that of images too that were embedded under the other conditions only.
         found |= set().union(*(store.image_ids(each) for each in (*settings.values(), telling))) - having
     return found
 
 
-def _facets(given: Any) -> dict[str | None, tuple[str | None, ...]]:
+def _said(word: Word) -> str:
+    return f"not {word.word!r}" if isinstance(word, Not) else repr(word)
+
+
+def _facets(given: Any) -> dict[str | None, tuple[Word, ...]]:
     if not isinstance(given, Mapping):
         raise OptionError(f"facets are words by condition, such as {{'car color': 'red'}}, not {type(given).__name__}")
-    found: dict[str | None, tuple[str | None, ...]] = {}
+    found: dict[str | None, tuple[Word, ...]] = {}
     for condition, words in given.items():
-        several = (words,) if words is None or isinstance(words, str) else words
+        several = (words,) if words is None or isinstance(words, str | Not) else words
         if not isinstance(several, Iterable) or isinstance(several, Mapping):
             raise OptionError(f"the facet {condition!r} is a word or several, not {type(words).__name__}")
         chosen = tuple(several)
         if not chosen:
             raise OptionError(f"the facet {condition!r} has no word: give one, or leave the condition out")
-        _checked_texts(f"the facet {condition!r}", [word for word in chosen if word is not None])
+        plain = [word.word if isinstance(word, Not) else word for word in chosen]
+        _checked_texts(f"the facet {condition!r}", [word for word in plain if word is not None])
         found[checked_condition(condition)] = chosen
     return found
 

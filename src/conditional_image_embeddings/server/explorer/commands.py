@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from ...collection.words import EMPTY
 from .requests import Aspect, CommandRequest, Filters, Weighted
 
 UPLOAD = "YOUR-IMAGE"  # the page does not know where a picture lay that was dropped on it
@@ -81,4 +82,4 @@ def _filters(filters: Filters) -> Iterator[str]:
         yield from ("--where", filters.where)
     for facet in filters.facets:
         for word in facet.words:
-            yield f"--facet={facet.condition or ''}={word}"
+            yield f"--facet={facet.condition or ''}{'!=' if facet.excluded else '='}{word or EMPTY}"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from ...collection.collection import Collection
+from ...collection.filters import Not, Word
 from ...collection.grouping.clusters import Cluster
 from ...collection.grouping.duplicates import Duplicate
 from ...collection.image_map import ImageMap
@@ -127,7 +128,10 @@ class OpenedCollection:
             inside = self.map(space, filters.lasso.condition).inside(filters.lasso.polygon)
             kept = set(inside)
             among = inside if among is None else [each for each in among if each in kept]
-        facets = {each.condition: list(each.words) for each in filters.facets}
+        facets: dict[str | None, list[Word]] = {}
+        for each in filters.facets:
+            words = [Not(word) for word in each.words] if each.excluded else each.words
+            facets.setdefault(each.condition, []).extend(words)
         return {"where": filters.where, "facets": facets or None, "among": among}
 
     def clusters(self, space: str, condition: str | None, n: int | None) -> list[Cluster]:

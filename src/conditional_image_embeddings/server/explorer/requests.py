@@ -31,9 +31,9 @@ class Weighted(Strict):
 class Query(Strict):
     """What hits are near to."""
 
-    text: list[Weighted] = Field([], max_length=100)
-    image_id: list[Weighted] = Field([], max_length=100)
-    upload: list[Weighted] = Field([], max_length=100)
+    text: list[Weighted] = Field(default=[], max_length=100)
+    image_id: list[Weighted] = Field(default=[], max_length=100)
+    upload: list[Weighted] = Field(default=[], max_length=100)
 
     def __bool__(self) -> bool:
         return bool(self.text or self.image_id or self.upload)
@@ -58,7 +58,7 @@ class Group(Strict):
     """A group of `cluster`: its number, of n (null: as many as fit best)."""
 
     condition: Name | None
-    n: int | None = Field(None, ge=1, le=100_000)
+    n: int | None = Field(default=None, ge=1, le=100_000)
     number: int = Field(ge=1)
 
 
@@ -73,7 +73,7 @@ class Filters(Strict):
     """Which images are shown at all."""
 
     where: Text | None = None
-    facets: list[Facet] = Field([], max_length=100)
+    facets: list[Facet] = Field(default=[], max_length=100)
     group: Group | None = None
     lasso: Lasso | None = None
 
@@ -86,14 +86,14 @@ class View(Strict):
     query: Query = Query()
     filters: Filters = Filters()
     cut: bool = False
-    k: int = Field(1000, ge=1, le=MOST_HITS)
+    k: int = Field(default=1000, ge=1, le=MOST_HITS)
 
 
 class ImagesRequest(View):
     """A part of what a view shows."""
 
-    offset: int = Field(0, ge=0)
-    limit: int = Field(200, ge=1, le=MOST_AT_ONCE)
+    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=200, ge=1, le=MOST_AT_ONCE)
 
 
 class ImageRequest(Strict):
@@ -124,7 +124,7 @@ class ClustersRequest(Strict):
 
     space: Name
     condition: Name | None
-    n: int | None = Field(None, ge=1, le=1000)
+    n: int | None = Field(default=None, ge=1, le=1000)
 
 
 class DuplicatesRequest(Strict):
@@ -152,7 +152,7 @@ class PointsRequest(MapRequest):
 class ExportRequest(View):
     """A list of images to keep: those chosen, or, without any, all that the view shows."""
 
-    chosen: list[Text] | None = Field(None, max_length=MOST_CHOSEN)
+    chosen: list[Text] | None = Field(default=None, max_length=MOST_CHOSEN)
     format: Literal["paths", "ids", "csv", "json"]
 
 

@@ -99,7 +99,7 @@ def image_map(
 def _stored(store: Store, setting: Setting, method: Method | None) -> ImageMap | None:
     """What is stored and still good, with places for what came since."""
     version = store.version(setting)
-    image_ids = selected_ids(store, setting)
+    image_ids = selected_ids(store, {setting.condition: setting})
     best = preferred(len(image_ids), method)
     for made_by in [best] if method or best == "UMAP" else ["UMAP", "PCA"]:
         stored = store.projection(setting, made_by)
@@ -120,7 +120,7 @@ def _stored(store: Store, setting: Setting, method: Method | None) -> ImageMap |
 
 def _computed(store: Store, setting: Setting, method: Method | None, shown: bool | None) -> ImageMap:
     version = store.version(setting)
-    image_ids = selected_ids(store, setting)
+    image_ids = selected_ids(store, {setting.condition: setting})
     made_by = preferred(len(image_ids), method)
     with _vectors(store, setting, image_ids) as values:
         places = scaled(plane(values, made_by, show_progress_bar=shown))

@@ -18,7 +18,7 @@ from conditional_image_embeddings.collection.storage.tables import FileStat, Ima
 from conditional_image_embeddings.server import safety
 from conditional_image_embeddings.server.running import address_of, listen, warn_if_open
 
-SECRET = "outside.png"
+BESIDE = "outside.png"
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +27,23 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("places")
     photos = root / "photos"
     (photos / "inner").mkdir(parents=True)
-    for path in (photos / "a.png", photos / "inner" / "b.png", root / SECRET, photos / "c.tiff"):
+    for path in (photos / "a.png", photos / "inner" / "b.png", root / BESIDE, photos / "c.tiff"):
         Image.new("RGB", (40, 30), "red").save(path)
-    (photos / "link.png").symlink_to(root / SECRET)
+    (photos / "link.png").symlink_to(root / BESIDE)
     (photos / "not.png").write_text("root:x:0:0")
-    kinds = {
+    kinds: dict[str, Path | None] = {
         "a.png": photos / "a.png", "inner/b.png": photos / "inner" / "b.png", "c.tiff": photos / "c.tiff",
-        "link.png": photos / "link.png", "not.png": photos / "not.png", "out.png": root / SECRET,
-        "up.png": photos / ".." / SECRET, "etc": Path("/etc/passwd"), "gone.png": photos / "gone.png", "folder": photos,
+        "link.png": photos / "link.png", "not.png": photos / "not.png", "out.png": root / BESIDE,
+        "up.png": photos / ".." / BESIDE, "etc": Path("/etc/passwd"), "gone.png": photos / "gone.png", "folder": photos,
     }  # fmt: skip
     store, of = Store(root / "db"), setting(source=str(photos))
-    records = [ImageRecord(image_id=name, width=40, height=30, content_hash="0" * 64,
-                           place=FileStat(str(path), 1, 1), thumbnail=None) for name, path in kinds.items()]  # fmt: skip
-    records.append(ImageRecord(image_id="table.png", width=1, height=1, content_hash=None, place=FileStat(), thumbnail=None))
+    kinds["table.png"] = None
+    records = [
+        ImageRecord(
+            image_id=name, width=40, height=30, content_hash=None, place=FileStat(path and str(path)), thumbnail=None
+        )
+        for name, path in kinds.items()
+    ]
     store.add_images(of.dataset, of.source, records)
     vectors = np.random.default_rng(0).normal(size=(len(records), 8)).astype(np.float32)
     store.add_vectors(of, [record.image_id for record in records], vectors)
@@ -77,7 +81,8 @@ def test_pictures_of_the_folder_are_shown(client: httpx2.Client, space: str) -> 
         ("up.png", "does not lie in the folder"), ("etc", "does not lie in the folder"), ("gone.png", "is gone"),
         ("folder", "is gone"), ("table.png", "no file of its own"), ("not.png", "no image"),
         ("../outside.png", "no image"), ("/etc/passwd", "no image"), ("..\\outside.png", "no image"),
-        ("C:\\Windows\\win.ini", "no image"), ("\\\\host\\share\\a.png", "no image"), ("%2e%2e/outside.png", "no image"),
+        ("C:\\Windows\\win.ini", "no image"), ("\\\\host\\share\\a.png", "no image"),
+        ("%2e%2e/outside.png", "no image"),
         ("a.png\0.txt", "no image"), ("photos/../a.png", "no image"), ("", "no image"),
     ],
 )  # fmt: skip
@@ -91,11 +96,15 @@ def test_no_name_leads_out_of_the_folder(client: httpx2.Client, space: str, kind
 
 @pytest.mark.parametrize(
     "path",
-    ["/../outside.png", "/..%2foutside.png", "/%2e%2e/%2e%2e/etc/passwd", "/modules/../../requests.py", "/modules/..%5c..%5crequests.py",
-     "/look/..%2f..%2ferrors.py", "//etc/passwd", "/modules/%2e%2e/%2e%2e/routes.py", "/api/..%2fdb", "/api/db/uploads/..%2f..%2fa"],
+    ["/../outside.png", "/..%2foutside.png", "/%2e%2e/%2e%2e/etc/passwd", "/modules/../../requests.py",
+     "/modules/..%5c..%5crequests.py", "/look/..%2f..%2ferrors.py", "//etc/passwd", "/modules/%2e%2e/%2e%2e/routes.py",
+     "/api/..%2fdb",
+     "/api/db/uploads/..%2f..%2fa"],
 )  # fmt: skip
 def test_nothing_beside_the_pages_own_files_is_served(client: httpx2.Client, path: str) -> None:
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80), 10) as raw:  # no client tidies the path
+    with socket.create_connection(
+        (client.base_url.host, client.base_url.port or 80), 10
+    ) as raw:  # no client tidies the path
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     assert answer.split(b" ", 2)[1] in {b"404", b"400"}
@@ -104,12 +113,14 @@ def test_nothing_beside_the_pages_own_files_is_served(client: httpx2.Client, pat
 
 
 def test_a_file_is_not_read_by_comparing_with_its_path(client: httpx2.Client, space: str, places: Path) -> None:
-    answer = client.post("/api/db/compare", json={"space": space, "a": "a.png", "b": str(places / SECRET)})
+    answer = client.post("/api/db/compare", json={"space": space, "a": "a.png", "b": str(places / BESIDE)})
     assert answer.status_code in {404, 409}
-    assert SECRET in message(answer)
+    assert BESIDE in message(answer)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::ffff:1.2.3.4]", "", "localhost@evil"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::ffff:1.2.3.4]", "", "localhost@evil"]
+)
 def test_a_page_whose_name_was_made_to_point_here_gets_nothing(client: httpx2.Client, host: str) -> None:
     for path in ("/", "/api/collections", "/modules/main.js"):
         assert client.get(path, headers={"Host": host}).status_code == 400
@@ -134,7 +145,15 @@ def test_another_sites_page_gets_nothing_and_may_link_here(client: httpx2.Client
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client: httpx2.Client) -> None:
-    for path in ("/", "/explorer.css", "/look/tokens.css", "/modules/main.js", "/api/collections", "/api/none", "/nowhere"):
+    for path in (
+        "/",
+        "/explorer.css",
+        "/look/tokens.css",
+        "/modules/main.js",
+        "/api/collections",
+        "/api/none",
+        "/nowhere",
+    ):
         headers = client.get(path).headers
         policy = dict(each.strip().split(" ", 1) for each in headers["content-security-policy"].split(";"))
         assert policy["default-src"] == "'none'"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from collections_at_hand import add, names, setting
 from commands import cie, error_of
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import conditional_image_embeddings as cie_package
 from conditional_image_embeddings import Not
-from conditional_image_embeddings.cli import options
+from conditional_image_embeddings.cli import main, options
 from conditional_image_embeddings.collection.collection import Collection
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import CieError, OptionError, StoreError
@@ -224,3 +225,25 @@ def test_the_commands_take_facets_and_ids(collection: Collection, tmp_path: Path
         chosen.write_bytes(content)
         assert message in error_of(cie("cluster", db, "-c", "color", "--among", chosen), 2)
     assert "No such file" in error_of(cie("cluster", db, "-c", "color", "--among", tmp_path / "none"), 2)
+
+
+def test_refined_vectors_have_the_words_of_the_original_ones(collection: Collection) -> None:
+    assert cie("refine", collection.store.uri).returncode == 0
+    (refined,) = collection.store.settings("*color*refined*")
+    found = collection.facets("color", setting=refined.name)
+    assert found.by_condition == collection.facets("color", setting=setting("color").name).by_condition
+    hits = collection.search(image_id="00007.png", conditions="color", facets={"color": "red"}, setting=refined.name)
+    assert hits.settings == {"color": refined}
+    assert sorted(hit.image_id for hit in hits) == ["00000.png", "00001.png", "00005.png"]
+    assert collection.images(["00000.png"], "color", setting=refined.name)[0].words["color"][0][0] == "red"
+
+
+def test_a_list_of_ids_is_bounded(collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "LONGEST_LIST", 20)
+    for lines, status in ((2, 0), (3, 2)):
+        (tmp_path / "ids").write_text("\n".join(names(lines)))
+        done = CliRunner().invoke(
+            main, ["words", collection.store.uri, "-c", "color", "--among", str(tmp_path / "ids"), "--json"]
+        )
+        assert done.exit_code == status, done.output
+    assert "MiB of ids" in done.output

@@ -40,8 +40,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(demo, suggest, embed, explore, search, cluster, duplicates, compare, words, index, refine, export, import_vectors),
-    *(evaluate, sweep, reproduce, datasets, models),
+    *(demo, suggest, embed, explore, search, cluster, duplicates, compare, words, index, refine),
+    *(export, import_vectors, evaluate, sweep, reproduce, datasets, models),
 )
 
 for command in COMMANDS:

@@ -59,7 +59,7 @@ def cluster(
 
     store = Store(db, create=False)
     (setting,) = choose(store, [condition], pattern).values()
-    known = [each.condition for each in store.settings()]
+    known = [each.condition for each in store.settings()] if facets else []
     only = Filter.of(where=where, facets=options.words_by_condition(facets, known), among=among)
     found = clusters(store, setting, n, only=only)
     if output:

@@ -76,7 +76,7 @@ def duplicates(
         raise click.UsageError("--threshold (a fraction of random pairs) and --similarity (a cosine): give one of them")
     store = Store(db, create=False)
     settings = choose(store, conditions or [None], pattern)
-    known = [each.condition for each in store.settings()]
+    known = [each.condition for each in store.settings()] if facets else []
     only = Filter.of(where=where, facets=options.words_by_condition(facets, known), among=among)
     rows = find(store, settings, threshold=threshold, similarity=similarity, only=only)
     if html:

@@ -25,7 +25,9 @@ PORT = 8901  # if it is free
 @click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
 @click.option("--model-path", help="Where the model is now, if it was moved.")
 @click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
-def explore(dbs: tuple[str, ...], host: str, port: int | None, hosts: tuple[str, ...], no_browser: bool, **how: Any) -> None:
+def explore(
+    dbs: tuple[str, ...], host: str, port: int | None, hosts: tuple[str, ...], no_browser: bool, **how: Any
+) -> None:
     r"""Look at collections in the browser: pictures under each aspect side by side, search, groups, a map.
 
     It listens on this machine only, changes no image, vector or word, and sends nothing anywhere. Ctrl-C ends it.

@@ -91,7 +91,7 @@ def search(
             "image_id": [_weighted(each) for each in image_ids],
             "text": [_weighted(each) for each in texts],
         }
-        choice["facets"] = options.words_by_condition(facets, collection.conditions)
+        choice["facets"] = options.words_by_condition(facets, collection.conditions if facets else ())
         hits = collection.search(**query, conditions=weights, setting=pattern, **choice)
         if html is not None:
             search_page.write(html, collection.store, hits, query)

@@ -69,7 +69,9 @@ def words(
     if not names:
         raise click.UsageError("say under which condition: -c CONDITION, or --no-condition")
     with open_collection(db) as collection:
-        only = Filter.of(where=where, facets=options.words_by_condition(facets, collection.conditions), among=among)
+        only = Filter.of(
+            where=where, facets=options.words_by_condition(facets, collection.conditions if facets else ()), among=among
+        )
         settings = settings_with_words(collection.store, names, pattern)
         (first, *others) = settings.values()
         passing = only.image_ids(collection.store, settings)

@@ -18,7 +18,6 @@ from .storage.store import Store
 from .words import setting_telling, settings_with_words
 
 
-
 @dataclass(frozen=True)
 class Not:
     """Any first word but this one: `facets={"car model": Not("pickup")}`, or several with or without."""

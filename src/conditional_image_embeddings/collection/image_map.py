@@ -98,7 +98,7 @@ def image_map(
 
 def _stored(store: Store, setting: Setting, method: Method | None) -> ImageMap | None:
     """What is stored and still good, with places for what came since."""
-    version = store.version(setting)
+    state = store.state([setting])
     image_ids = selected_ids(store, {setting.condition: setting})
     best = preferred(len(image_ids), method)
     for made_by in [best] if method or best == "UMAP" else ["UMAP", "PCA"]:
@@ -113,25 +113,26 @@ def _stored(store: Store, setting: Setting, method: Method | None) -> ImageMap |
             continue
         if late:
             kept = _with(kept, late, _places_of(store, setting, kept, late))
-            _keep(store, setting, made_by, kept, version)
+            _keep(store, setting, made_by, kept, state)
         return ImageMap(setting, kept.image_ids, kept.places, made_by, computed_now=False)
     return None
 
 
 def _computed(store: Store, setting: Setting, method: Method | None, shown: bool | None) -> ImageMap:
-    version = store.version(setting)
+    state = store.state([setting])
     image_ids = selected_ids(store, {setting.condition: setting})
     made_by = preferred(len(image_ids), method)
     with _vectors(store, setting, image_ids) as values:
         places = scaled(plane(values, made_by, show_progress_bar=shown))
-    _keep(store, setting, made_by, Projection(image_ids, places, np.ones(len(image_ids), bool)), version)
+    _keep(store, setting, made_by, Projection(image_ids, places, np.ones(len(image_ids), bool)), state)
     return ImageMap(setting, image_ids, places, made_by, computed_now=True)
 
 
-def _keep(store: Store, setting: Setting, made_by: str, projection: Projection, version: int) -> None:
+def _keep(store: Store, setting: Setting, made_by: str, projection: Projection, state: str) -> None:
     try:
         with store.writing():
-            store.keep_projection(setting, made_by, projection, version)
+            if store.state([setting]) == state:  # otherwise a place may be of a former vector
+                store.keep_projection(setting, made_by, projection)
     except StoreError as error:
         logger.debug("the map of %s is not stored: %s", setting.name, error)
 

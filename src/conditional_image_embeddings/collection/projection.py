@@ -22,6 +22,7 @@ Method = Literal["umap", "pca"]
 
 NEIGHBORS = 15  # that UMAP looks at; with no more images than these it has nothing to tell
 UMAP_COMPONENTS = 50
+APART = 0.5  # UMAP's `min_dist`: with its default of .1 a group is a dot, whose images nobody can tell apart
 MOST_BY_UMAP = 100_000  # images, unless it is asked for: they take 100 s of processor time (docs/python.md)
 BLOCK = 1024
 
@@ -86,7 +87,7 @@ def plane(values: NDArray[np.float32], made_by: str, *, show_progress_bar: bool 
     with _one_at_a_time:
         umap = import_module("umap")
         fitted = umap.UMAP(
-            n_neighbors=NEIGHBORS, init=reduced[:, :2], random_state=42, n_jobs=1,
+            n_neighbors=NEIGHBORS, min_dist=APART, init=reduced[:, :2], random_state=42, n_jobs=1,
             tqdm_kwds={"disable": disable, "desc": "UMAP", "leave": False},
         )  # fmt: skip
         placed: NDArray[np.float32] = fitted.fit_transform(reduced)

@@ -37,16 +37,6 @@ class Projection(NamedTuple):
 class ProjectionTable(QuantileTable):
     """A database with the maps of its settings."""
 
-    def version(self, setting: Setting) -> int:
-        """Of the setting's table: another after whatever is written to it.
-
-        Raises:
-            StoreError: there is no such setting here, or its table is damaged.
-        """
-        table = self._table_to_read(setting)
-        with self._explained("read", table.name):
-            return int(table.version)
-
     def projection(self, setting: Setting, made_by: str) -> Projection | None:
         """What was stored of a setting, sorted by id; None where nothing was, or it cannot be read."""
         try:
@@ -65,16 +55,12 @@ class ProjectionTable(QuantileTable):
             return None
         return Projection(rows["image_id"].to_pylist(), places, fitted.astype(bool))
 
-    def keep_projection(self, setting: Setting, made_by: str, projection: Projection, version: int) -> None:
+    def keep_projection(self, setting: Setting, made_by: str, projection: Projection) -> None:
         """Store a map in place of the setting's former one, in one commit; a damaged table is made anew.
-
-        Nothing is stored where the setting's vectors are not those of this `version` any more.
 
         Raises:
             StoreError: the table is another program's, or the disk is full or read-only.
         """
-        if self.version(setting) != version:
-            raise StoreError(f"{setting.name} was changed while its map was made")
         x, y = (pa.array(column) for column in np.ascontiguousarray(projection.places.T))
         same = (pa.array([each] * len(x), pa.string()) for each in (setting.name, made_by))
         columns = [*same, pa.array(projection.image_ids, pa.string()), x, y, pa.array(projection.fitted)]

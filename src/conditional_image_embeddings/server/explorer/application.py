@@ -73,4 +73,6 @@ def _free_name(path: str, taken: Iterable[str]) -> str:
     """What a database is called in links: its folder's name, with a number where that is taken."""
     parts = [part for part in path.replace("\\", "/").split("/") if part]
     base = re.sub(r"[^A-Za-z0-9_.-]+", "_", parts[-1] if parts else "").strip("_.-") or "collection"
-    return next(name for number in range(1, 10_000) if (name := base if number == 1 else f"{base}-{number}") not in taken)
+    return next(
+        name for number in range(1, 10_000) if (name := base if number == 1 else f"{base}-{number}") not in taken
+    )

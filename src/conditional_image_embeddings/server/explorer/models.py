@@ -1,4 +1,4 @@
-"""The model behind a collection: loaded when the first text or foreign picture comes, let go when none did for a while."""
+"""The model behind a collection: loaded for the first text or foreign picture, let go when none came for a while."""
 
 import threading
 import time

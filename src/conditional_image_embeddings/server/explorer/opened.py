@@ -46,7 +46,7 @@ class OpenedCollection:
         self.collection = Collection(path, **loading)
         self.uploads = Uploads()
         self.models = Models(self.collection, keep_model)
-        self._results: LRUCache[Hashable, "_Once"] = LRUCache(KEPT_RESULTS)
+        self._results: LRUCache[Hashable, _Once] = LRUCache(KEPT_RESULTS)
         self._thumbnails: LRUCache[tuple[str, str], bytes] = LRUCache(KEPT_THUMBNAILS, getsizeof=len)
         self._lock = threading.Lock()
 
@@ -94,7 +94,15 @@ class OpenedCollection:
                     **self.passing(view.space, view.filters),
                 )
 
-        key = ("ranking", self.state_of(space), _key(query), tuple(view.conditions), _key(view.filters), view.cut, view.k)
+        key = (
+            "ranking",
+            self.state_of(space),
+            _key(query),
+            tuple(view.conditions),
+            _key(view.filters),
+            view.cut,
+            view.k,
+        )
         return self._once((view.space, *key), compute)
 
     def shown(self, view: View) -> list[str]:
@@ -122,7 +130,9 @@ class OpenedCollection:
             asked = filters.group
             groups = self.clusters(space, asked.condition, asked.n)
             if asked.number > len(groups):
-                raise OptionError(f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}")
+                raise OptionError(
+                    f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}"
+                )
             among = groups[asked.number - 1].images
         if filters.lasso is not None:
             inside = self.map(space, filters.lasso.condition).inside(filters.lasso.polygon)
@@ -144,9 +154,7 @@ class OpenedCollection:
         key = ("duplicates", space, self.state_of(self.space(space)), tuple(conditions), threshold)
         return self._once(
             key,
-            lambda: self.collection.duplicates(
-                conditions, threshold=threshold, setting=space, show_progress_bar=False
-            ),
+            lambda: self.collection.duplicates(conditions, threshold=threshold, setting=space, show_progress_bar=False),
         )
 
     def map(self, space: str, condition: str | None) -> ImageMap:

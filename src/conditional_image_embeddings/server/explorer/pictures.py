@@ -1,4 +1,4 @@
-"""The files behind images: a path never comes from a request, only from the database, and never leads out of the folder.
+"""The files behind images: a path never comes from a request, and never leads out of the folder.
 
 A request names an image by its id. The database says where its file was; what is served is a regular file that really
 lies, links resolved, in the folder that was embedded, and is an image.

@@ -31,7 +31,6 @@ from .requests import (
     MapRequest,
     ModelRequest,
     PointsRequest,
-    View,
 )
 from .uploads import MAX_UPLOAD
 
@@ -200,9 +199,7 @@ def points(db: Opened, asked: PointsRequest) -> Answer:
     found = [image_ids[point] for point in asked.points]
     db.fetch_thumbnails(asked.space, found)
     known = db.collection.images(found, [asked.condition], setting=asked.space) if found else []
-    return {
-        "images": [{"image_id": each.image_id, "words": _words(each.words.get(asked.condition))} for each in known]
-    }
+    return {"images": [{"image_id": each.image_id, "words": _words(each.words.get(asked.condition))} for each in known]}
 
 
 @router.post("/{name}/uploads")

@@ -3,47 +3,79 @@
 import { h, fill, named } from "./dom.js";
 import { go, isQuery, state } from "./state.js";
 
-const dragged = "text/x-aspect";
+const DRAGGED = "text/x-aspect";
+const SOON = 80; // milliseconds between two searches while a slider moves
+
+let drawn = null; // the order of the chips that are there
+let moved = false; // whether the slider's present move is in the history already
 
 export function drawAspects(place, space) {
   const active = state.conditions;
-  const others = space.conditions.map((each) => each.condition).filter((name) => !active.some((each) => each.condition === name));
-  fill(
-    place,
-    active.map((each, index) => chip(each, index, active.length)),
-    others.map((name) =>
-      h("li", {}, h("button", { type: "button", class: "chip add", onclick: () => set([...active, { condition: name, weight: 1 }]), "aria-label": `Add ${named(name)}` }, `+ ${named(name)}`)),
-    ),
-  );
+  const order = JSON.stringify([space.space, active.map((each) => each.condition)]);
+  // A slider that is replaced while it moves would be lost to the hand: chips of the same order are kept.
+  if (order !== drawn) {
+    drawn = order;
+    const others = space.conditions.map((each) => each.condition).filter((name) => !active.some((each) => each.condition === name));
+    fill(place, active.map(({ condition }, index) => chip(condition, index, active.length)), others.map(button));
+  }
+  active.forEach((each, index) => show(place.children[index], each));
 }
 
 const set = (conditions, options) => go({ conditions, by: undefined }, options);
 
-function chip({ condition, weight }, index, several) {
-  const replaced = (weight) => state.conditions.map((each) => (each.condition === condition ? { condition, weight } : each));
-  const number = h("output", { class: "weight" }, weight.toFixed(1));
+const button = (name) =>
+  h("li", {}, h("button", {
+    type: "button", class: "chip add", "aria-label": `Add ${named(name)}`,
+    onclick: () => {
+      set([...state.conditions, { condition: name, weight: 1 }]);
+      document.querySelectorAll("#aspects input")[state.conditions.length - 1]?.focus();
+    },
+  }, `+ ${named(name)}`));
+
+function show(chip, { condition, weight }) {
+  const slider = chip.querySelector("input");
+  chip.classList.toggle("away", weight < 0);
+  chip.querySelector("output").textContent = weight.toFixed(1);
+  if (Number(slider.value) !== weight) slider.value = Math.max(-1, Math.min(1, weight));
+  slider.setAttribute("aria-valuetext", weight < 0 ? `${weight.toFixed(1)}, away from ${named(condition)}` : weight.toFixed(1));
+  slider.title = isQuery()
+    ? "To the right: alike in this. To the left: unlike in this."
+    : "Weights count once there is something to be near to: a picture or words.";
+}
+
+function chip(condition, index, several) {
+  let waiting = 0;
+  // The grid follows the slider; the history has one step per move.
+  const weigh = (weight) => {
+    set(state.conditions.map((each) => (each.condition === condition ? { condition, weight } : each)), { replace: moved });
+    moved = true;
+  };
   const slider = h("input", {
-    type: "range", min: "-1", max: "1", step: "0.1", value: Math.max(-1, Math.min(1, weight)),
-    "aria-label": `Weight of ${named(condition)}`,
-    "aria-valuetext": weight < 0 ? `${weight.toFixed(1)}, away from it` : weight.toFixed(1),
-    title: isQuery() ? "Right: alike in this. Left: unlike in this." : "Weights count once there is something to be near to: a picture or words.",
-    oninput: (event) => (number.textContent = Number(event.target.value).toFixed(1)),
-    onchange: (event) => set(replaced(Number(event.target.value))),
+    type: "range", min: "-1", max: "1", step: "0.1", "aria-label": `Weight of ${named(condition)}`,
+    oninput: (event) => {
+      element.querySelector("output").textContent = Number(event.target.value).toFixed(1);
+      clearTimeout(waiting);
+      waiting = setTimeout(() => weigh(Number(event.target.value)), SOON);
+    },
+    onchange: (event) => {
+      clearTimeout(waiting);
+      weigh(Number(event.target.value));
+      moved = false;
+    },
   });
   const element = h(
     "li",
     {
-      class: weight < 0 ? "chip active away" : "chip active", draggable: "true", dataset: { index },
+      class: "chip active", draggable: "true",
       ondragstart: (event) => {
-        if (event.target.matches?.("input")) return event.preventDefault();
-        event.dataTransfer.setData(dragged, String(index));
+        event.dataTransfer.setData(DRAGGED, String(index));
         event.dataTransfer.effectAllowed = "move";
       },
-      ondragover: (event) => event.dataTransfer.types.includes(dragged) && event.preventDefault(),
+      ondragover: (event) => event.dataTransfer.types.includes(DRAGGED) && event.preventDefault(),
       ondrop: (event) => {
-        if (!event.dataTransfer.types.includes(dragged)) return;
+        if (!event.dataTransfer.types.includes(DRAGGED)) return;
         event.preventDefault();
-        move(Number(event.dataTransfer.getData(dragged)), index);
+        move(Number(event.dataTransfer.getData(DRAGGED)), index);
       },
     },
     h("button", {
@@ -58,8 +90,11 @@ function chip({ condition, weight }, index, several) {
     }, "⠿"),
     h("span", { class: "called" }, named(condition)),
     slider,
-    number,
-    several > 1 && h("button", { type: "button", class: "remove", "aria-label": `Remove ${named(condition)}`, onclick: () => set(state.conditions.filter((each) => each.condition !== condition)) }, "×"),
+    h("output", { class: "weight" }),
+    several > 1 && h("button", {
+      type: "button", class: "remove", "aria-label": `Remove ${named(condition)}`,
+      onclick: () => set(state.conditions.filter((each) => each.condition !== condition)),
+    }, "×"),
   );
   // A slider in something that can be dragged would be dragged with it.
   slider.addEventListener("pointerdown", () => (element.draggable = false));

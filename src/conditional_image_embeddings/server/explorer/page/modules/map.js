@@ -1,7 +1,7 @@
 // The collection on a plane: points in the colours of their words, that walk to their new places when the aspect
 // changes; wheel and drag to look closer, a lasso to take some of them to the grid.
 
-import { ask } from "./api.js";
+import { Latest, ask } from "./api.js";
 import { byId, count, fill, h, named, word } from "./dom.js";
 import { choice, conditionOf, working } from "./groups.js";
 import { picture } from "./pictures.js";
@@ -14,6 +14,7 @@ const WALK = 900; // milliseconds
 const NEAR = 12; // pixels from which a point is meant
 const FACES = 48; // so few points on the screen are shown as pictures
 
+const latest = new Latest();
 let map = null;
 
 export async function drawMap(space) {
@@ -22,9 +23,10 @@ export async function drawMap(space) {
   const condition = conditionOf();
   map.tools(space, condition);
   const filters = { ...filtersOf(), lasso: null, group: null };
-  const answer = await working(map.result, "Placing the images on a plane", (signal) => ask("map", { space: state.space, condition, filters }, signal));
+  const answer = await working(latest, map.result, "Placing the images on a plane", (signal) => ask("map", { space: state.space, condition, filters }, signal));
+  if (!answer) return;
   fill(map.result);
-  if (answer) map.show(answer, condition);
+  map.show(answer, condition);
 }
 
 class ImageMap {
@@ -85,12 +87,10 @@ class ImageMap {
       this.#drawLegend();
       this.#soon();
     };
-    const focused = document.activeElement?.dataset?.word;
     fill(this.legend, this.words.map(({ word: text, count: images }, number) =>
-      h("li", {}, h("button", { type: "button", "aria-pressed": String(this.only === text), dataset: { word: text }, onclick: () => toggle(text) },
+      h("li", {}, h("button", { type: "button", "aria-pressed": String(this.only === text), dataset: { key: text }, onclick: () => toggle(text) },
         this.#dot(text, number), word(text), h("small", {}, count(images))))),
       this.words.length > 0 && h("li", {}, h("span", {}, h("i", { class: "dot rest" }), "other words")));
-    if (focused !== undefined) [...this.legend.querySelectorAll("button")].find((each) => each.dataset.word === focused)?.focus();
   }
 
   #dot(text, number) {
@@ -229,6 +229,7 @@ class ImageMap {
     this.zoom = Math.max(0.5, Math.min(2000, this.zoom * factor));
     const moved = this.toMap(at);
     this.centre = [this.centre[0] + fixed[0] - moved[0], this.centre[1] + fixed[1] - moved[1]];
+    this.#forget();
     this.#soon();
   }
 
@@ -260,7 +261,7 @@ class ImageMap {
       this.pointers.set(event.pointerId, at(event));
       this.moved = 0;
       this.drawn = (this.lassoing || event.shiftKey) && this.pointers.size === 1 ? [at(event)] : null;
-      this.tip.hidden = true;
+      this.#forget();
     });
     field.addEventListener("pointermove", (event) => {
       const now = at(event);
@@ -284,7 +285,7 @@ class ImageMap {
     };
     field.addEventListener("pointerup", up);
     field.addEventListener("pointercancel", up);
-    field.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    field.addEventListener("pointerleave", () => this.#forget());
     field.addEventListener("keydown", (event) => {
       const step = 60;
       const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
@@ -305,7 +306,7 @@ class ImageMap {
     if (corners.length < 3) return;
     // A few hundred corners tell as much as a thousand, in a shorter link.
     const every = Math.ceil(corners.length / 200);
-    const polygon = corners.filter((_, place) => place % every === 0).map((each) => this.toMap(each));
+    const polygon = corners.filter((_, place) => place % every === 0).map((each) => this.toMap(each).map((number) => Number(number.toFixed(6))));
     if (polygon.length < 3) return;
     go({ view: "images", lasso: { condition: this.condition, polygon }, group: null, text: [], image_id: [], upload: [] });
   }
@@ -317,15 +318,18 @@ class ImageMap {
     if (image) go({ open: image.image_id });
   }
 
+  #forget() {
+    clearTimeout(this.tipping);
+    this.hovered = -1;
+    this.tip.hidden = true;
+  }
+
   #hover(place) {
     if (!this.ended || this.lassoing) return;
     const point = this.nearest(place);
     this.hovered = point;
     this.field.classList.toggle("hand", point >= 0);
-    if (point < 0) {
-      this.tip.hidden = true;
-      return;
-    }
+    if (point < 0) return this.#forget();
     clearTimeout(this.tipping);
     this.tipping = setTimeout(async () => {
       if (!this.known.has(point)) {

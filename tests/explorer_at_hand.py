@@ -1,5 +1,6 @@
 """The page of `cie explore` over databases, served on loopback by a real server in a thread of this process."""
 
+import io
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -8,9 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 from browser import open_page
+from collections_at_hand import setting
+from PIL import Image
 from playwright.sync_api import expect
 
+from conditional_image_embeddings.collection.storage.store import Store
+from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
 from conditional_image_embeddings.server.explorer.application import application
 from conditional_image_embeddings.server.running import address_of, listen, server_of
 
@@ -19,6 +25,40 @@ if TYPE_CHECKING:
 
 # A request that the page gave up for a newer one; what drivers say of a machine without a graphics card.
 OF_BROWSER = ("net::ERR_ABORTED", "GPU stall", "GL Driver", "Automatic fallback to software WebGL")
+COLORS, KINDS = ("red", "green", "blue"), ("cat", "dog")
+
+
+def photographs(store: Store, image_ids: Sequence[str], *conditions: str | None, folder: Path | None = None) -> Store:
+    """Images that no model saw: a square of a color each, words and vectors by color under "color", else by kind.
+
+    Args:
+        store: Where to.
+        image_ids: The images, of the colors and kinds by turns; each is added to those that are there.
+        conditions: Of the space.
+        folder: Where their files are written; None: there are none.
+    """
+    source = str(folder or "/photos")
+    records = []
+    for number, image_id in enumerate(image_ids):
+        picture = io.BytesIO()
+        Image.new("RGB", (32, 32), COLORS[number % 3]).save(picture, "WEBP")
+        if folder:
+            (folder / image_id).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (320, 240), COLORS[number % 3]).save(folder / image_id, "PNG")
+        records.append(
+            ImageRecord(image_id=image_id, width=10 + number, height=10, content_hash=f"{number:064d}",
+                        place=FileStat(f"{source}/{image_id}", 1, 1), thumbnail=picture.getvalue())
+        )  # fmt: skip
+    store.add_images("photos", source, records)
+    for condition in conditions:
+        words = COLORS if condition == "color" else KINDS
+        at = np.arange(len(image_ids)) % len(words)
+        noise = np.random.default_rng(len(condition or "")).normal(scale=0.2, size=(len(image_ids), 8))
+        told = [[(words[each], 0.9), ("other", 0.05)] for each in at]
+        vectors = (np.eye(8)[at] + noise).astype(np.float32)
+        store.add_vectors(setting(condition, source=source), image_ids, vectors, words=told)
+    return store
+
 
 
 @contextmanager

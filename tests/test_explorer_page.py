@@ -443,11 +443,6 @@ def test_the_command_of_an_own_picture_says_what_to_put_in(page: "Page", own: Pa
         "#c=car model~1&c=car color~-1&text=red&text=blue~-1&cut=auto",
         "#c=car color~1&is=car color~red&not=car model~van&where=width > 5",
         "#c=car color~1&open=cars/0004.png&pick=cars/0001.png&pick=cars/0002.png",
-        "#view=groups&c=car color~1&by=car model&n=4",
-        "#view=duplicates&c=car color~1&c=car model~1&threshold=0.99",
-        "#view=map&c=car color~1&by=car model",
-        "#c=car color~1&group=car model~4~2",
-        "#c=car color~1&lasso=car color~-1~-1~0~-1~0~1~-1~1",
         "#c=car color~1&pair=cars/0001.png~cars/0002.png",
     ],
 )

@@ -108,11 +108,12 @@ export async function drawComparison() {
     const told = (words) => words.slice(0, 2).map((each) => `${word(each.word)} ${each.probability.toFixed(2)}`).join(", ");
     fill(dialog, title, faces,
       h("table", { class: "agreement" },
-        h("thead", {}, h("tr", {}, ["aspect", "alike", "", a, b].map((each) => h("th", { scope: "col" }, each)))),
+        h("thead", {}, h("tr", {}, ["aspect", "alike", "", "left", "right"].map((each) => h("th", { scope: "col" }, each)))),
         h("tbody", {}, comparisons.map(({ condition, similarity, percentile, words }) => h("tr", {},
           h("th", { scope: "row" }, named(condition)), h("td", { class: "long" }, bar({ cosine: similarity, percentile })),
           h("td", { class: "share" }, percent(percentile) || similarity.toFixed(2)), h("td", {}, told(words[0])), h("td", {}, told(words[1])))))),
-      h("p", { class: "note" }, "The longer a bar, the more of the collection's random pairs are less alike in that aspect."));
+      h("p", { class: "note" }, "The longer a bar, the more of the collection's random pairs are less alike in that aspect."),
+      h("p", { class: "buttons" }, h("button", { type: "button", class: "button as-command", onclick: openCommand }, "As command")));
   } catch (error) {
     fill(dialog, title, faces, h("p", { class: "error", role: "alert" }, error.message));
   }

@@ -1,6 +1,7 @@
 // What the collection falls into: groups under a condition, and images that are alike.
 
 import { Latest, ask } from "./api.js";
+import { openCommand } from "./chosen.js";
 import { byId, count, fill, h, named, percent, plural, word } from "./dom.js";
 import { picture } from "./pictures.js";
 import { go, state } from "./state.js";
@@ -16,13 +17,15 @@ export const choice = (space, condition, changed) =>
     h("select", { onchange: (event) => changed(space.conditions[event.target.selectedIndex].condition) },
       space.conditions.map((each) => h("option", { selected: each.condition === condition }, named(each.condition)))));
 
+const asCommand = () => h("button", { type: "button", class: "button quiet as-command", onclick: openCommand }, "As command");
+
 export async function drawGroups(space) {
   const place = byId("groups");
   const condition = conditionOf();
   const number = h("input", { type: "number", class: "field", min: "1", max: "1000", placeholder: "auto", value: state.n ?? "", "aria-label": "How many groups",
     onchange: (event) => go({ n: Number(event.target.value) >= 1 ? Math.min(1000, Math.floor(Number(event.target.value))) : null }) });
   const result = h("div", { class: "result" });
-  fill(place, h("p", { class: "tools" }, choice(space, condition, (by) => go({ by })), h("label", { class: "choice" }, "Groups ", number)), result);
+  fill(place, h("p", { class: "tools" }, choice(space, condition, (by) => go({ by })), h("label", { class: "choice" }, "Groups ", number), asCommand()), result);
   const found = await working(groupsAsked, result, "Grouping", (signal) => ask("clusters", { space: state.space, condition, n: state.n }, signal));
   if (!found) return;
   const { groups } = found;
@@ -34,7 +37,7 @@ export async function drawGroups(space) {
         h("span", { class: group.images.length < 4 ? "mosaic one" : "mosaic" }, group.images.slice(0, group.images.length < 4 ? 1 : 4).map((each) => picture(each, { lazy: true }))),
         h("span", { class: "label" }, h("b", {}, group.name), h("small", {}, h("span", {}, count(group.size)), h("span", {}, percent(group.size / total))),
           h("span", { class: "bar", "aria-hidden": "true" }, h("i", { "--length": (group.size / groups[0].size).toFixed(4) })),
-          h("small", { class: "also" }, group.words.slice(0, 3).map((each) => word(each.word)).join(", "))))))));
+          h("small", { class: "also" }, group.words.slice(0, 3).map((each) => word(each.word)).filter((each) => each !== group.name).join(", "))))))));
 }
 
 export async function drawDuplicates(space) {
@@ -45,7 +48,7 @@ export async function drawDuplicates(space) {
     h("select", { onchange: (event) => go({ threshold: THRESHOLDS[event.target.selectedIndex][0] }) },
       THRESHOLDS.map(([value, label]) => h("option", { selected: value === threshold }, `${label} (above ${100 * value} % of pairs)`))));
   const result = h("div", { class: "result" });
-  fill(place, h("p", { class: "tools" }, select, h("span", { class: "note" }, `in ${conditions.map(named).join(" and ") || "nothing: give an aspect a weight above 0"}`)), result);
+  fill(place, h("p", { class: "tools" }, select, h("span", { class: "note" }, `in ${conditions.map(named).join(" and ") || "nothing: give an aspect a weight above 0"}`), asCommand()), result);
   if (!conditions.length) return;
   const found = await working(duplicatesAsked, result, "Comparing every image with every other", (signal) => ask("duplicates", { space: state.space, conditions, threshold }, signal));
   if (!found) return;

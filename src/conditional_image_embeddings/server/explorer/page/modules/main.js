@@ -214,6 +214,10 @@ const keep = (name, value) => {
 };
 
 addEventListener("keydown", keyed);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is the state
+  byId("main").focus();
+});
 byId("cut").firstElementChild.addEventListener("change", (event) => go({ cut: event.target.checked }));
 byId("export").addEventListener("click", () => openKeep(total));
 for (const button of document.querySelectorAll(".as-command")) button.addEventListener("click", openCommand);

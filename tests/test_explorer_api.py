@@ -355,7 +355,8 @@ def test_the_commands_of_other_views_print_what_they_show(
         ("images", {"query": {"image_id": [{"value": "none.png"}]}}, 404, "none.png"),
         ("images", {"query": {"upload": [{"value": "none"}]}}, 404, "drop it once more"),
         ("images", {"conditions": [{"condition": "color"}, {"condition": "color"}]}, 422, "more than once"),
-        ("images", {"conditions": [{"condition": "color", "weight": -1}], "query": {"image_id": [{"value": "00000.png"}]}}, 400, "weight"),
+        ("images", {"conditions": [{"condition": "color", "weight": -1}],
+                    "query": {"image_id": [{"value": "00000.png"}]}}, 400, "weight"),
         ("images", {"filters": {"group": {"condition": "color", "n": 2, "number": 3}}}, 400, "no group 3"),
         ("images", {"filters": {"facets": [{"condition": None, "words": ["red"]}]}}, 409, "words"),
         ("clusters", {"condition": "color", "n": 41, "conditions": None}, 400, "41"),
@@ -383,11 +384,11 @@ def test_an_unknown_collection_says_so(client: httpx2.Client) -> None:
 def small(tmp_path: Path) -> Iterator[tuple[Store, httpx2.Client, dict[str, Any]]]:
     """A collection of its own that a test may change, and a view of it."""
     store = random_store(tmp_path / "collections", 12, "color", "kind")
-    with exploring(tmp_path / "collections", keep_model=0.2) as address:
-        with httpx2.Client(base_url=f"{address}api/collections-2/", timeout=60) as asking:
-            space = asking.get(f"{address}api/collections-2").json()["spaces"][0]["space"]
-            query = {"image_id": [{"value": "00000.png"}]}
-            yield store, asking, {"space": space, "conditions": [{"condition": "color"}], "query": query}
+    with exploring(tmp_path / "collections", keep_model=0.2) as address, httpx2.Client(timeout=60) as asking:
+        asking.base_url = f"{address}api/collections-2/"
+        space = asking.get(f"{address}api/collections-2").json()["spaces"][0]["space"]
+        query = {"image_id": [{"value": "00000.png"}]}
+        yield store, asking, {"space": space, "conditions": [{"condition": "color"}], "query": query}
 
 
 Small = tuple[Store, httpx2.Client, dict[str, Any]]
@@ -467,8 +468,8 @@ def test_results_are_kept_by_how_many_images_they_hold(
     there = opened.OpenedCollection("name", tmp_path / "collections", keep_model=1)
     for number in range(1, 9):
         assert len(there.clusters(view["space"], "color", number)) == number
-    assert there._results.currsize <= 30  # noqa: SLF001 - nothing else shows what is held
-    assert len(there._results) == 2  # noqa: SLF001
+    assert there._results.currsize <= 30
+    assert len(there._results) == 2
     there.close()
 
 
@@ -544,7 +545,8 @@ def test_pictures_that_are_dropped_are_held_bounded_and_shown(small: Small, monk
     turned = Image.Exif()
     turned[0x0112] = 6
     pictures = {"TIFF": (encoded("TIFF"), (40, 20)), "BMP": (encoded("BMP"), (40, 20)),
-                "JPEG": (encoded("JPEG", exif=turned), (20, 40)), "PNG": (encoded("PNG", (900, 90)), (320, 32))}  # fmt: skip
+                "JPEG": (encoded("JPEG", exif=turned), (20, 40)),
+                "PNG": (encoded("PNG", (900, 90)), (320, 32))}  # fmt: skip
     for data, size in pictures.values():
         with ThreadPoolExecutor(4) as pool:
             answers = list(
@@ -558,9 +560,9 @@ def test_pictures_that_are_dropped_are_held_bounded_and_shown(small: Small, monk
     monkeypatch.setattr("conditional_image_embeddings.server.explorer.routes.MAX_UPLOAD", 1000)
     assert client.post("uploads", content=b"x" * 1001).status_code == 413
     held = uploads.Uploads()
-    held._kept = type(held._kept)(5000, getsizeof=held._kept.getsizeof)  # noqa: SLF001 - 256 MiB otherwise
+    held._kept = type(held._kept)(5000, getsizeof=held._kept.getsizeof)
     keys = [held.add(encoded("BMP", (20, 10 + number))) for number in range(8)]
-    assert sum(key in held._kept for key in keys) < 8  # noqa: SLF001
+    assert sum(key in held._kept for key in keys) < 8
     assert held.data(keys[-1])
 
 

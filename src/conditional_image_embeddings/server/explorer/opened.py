@@ -8,7 +8,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from cachetools import LRUCache
 
@@ -159,10 +159,10 @@ class OpenedCollection:
             lambda: self.collection.duplicates(conditions, threshold=threshold, setting=space, show_progress_bar=False),
         )
 
-    def map(self, space: str, condition: str | None) -> ImageMap:
+    def map(self, space: str, condition: str | None, method: Literal["pca"] | None = None) -> ImageMap:
         """As `collection.map`."""
-        key = ("map", space, self.state_of(self.space(space)), condition)
-        return self._once(key, lambda: self.collection.map(condition, setting=space))
+        key = ("map", space, self.state_of(self.space(space)), condition, method)
+        return self._once(key, lambda: self.collection.map(condition, method=method, setting=space))
 
     def thumbnail(self, space: str, image_id: str) -> bytes | None:
         """The stored picture of an image, encoded; None where there is none."""

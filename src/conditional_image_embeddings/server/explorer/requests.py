@@ -143,10 +143,11 @@ class DuplicatesRequest(Strict):
 
 
 class MapRequest(Strict):
-    """The map of a condition, on which what does not pass is faint."""
+    """The map of a condition, on which what does not pass is faint; by "pca" it is there soon."""
 
     space: Name
     condition: Name | None
+    method: Literal["pca"] | None = None
     filters: Filters = Filters()
 
 

@@ -1,6 +1,7 @@
 """What the page asks and is answered: each answer is a function of `collection`, in JSON."""
 
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import numpy as np
@@ -35,12 +36,13 @@ COVERS = 4
 router = APIRouter(prefix="/api")
 
 
-def opened(request: Request, name: str) -> OpenedCollection:
-    """The collection that a path names."""
+async def opened(request: Request, name: str) -> AsyncIterator[OpenedCollection]:
+    """The collection that a path names, each of whose tables is opened once per request."""
     found: OpenedCollection | None = request.app.state.collections.get(name)
     if found is None:
         raise NotThereError(f"no collection {name!r} is open here")
-    return found
+    with found.collection.store.reading():  # in the request's own context, of which the answer's thread has a copy
+        yield found
 
 
 Opened = Annotated[OpenedCollection, Depends(opened)]
@@ -56,8 +58,7 @@ def collections(request: Request) -> Answer:
 @router.get("/{name}")
 def collection(db: Opened) -> Answer:
     """The spaces of a collection: what can be asked of it."""
-    with db.collection.store.reading():
-        return {"name": db.name, "path": db.path, "spaces": [space_answer(db, space) for space in db.spaces()]}
+    return {"name": db.name, "path": db.path, "spaces": [space_answer(db, space) for space in db.spaces()]}
 
 
 @router.get("/{name}/state")
@@ -170,7 +171,7 @@ def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
 @router.post("/{name}/map")
 def image_map(db: Opened, asked: MapRequest) -> Answer:
     """Every image's place, (x, y) as little-endian float32, and the number of its word, a byte each; 255 is none."""
-    found = db.map(asked.space, asked.condition)
+    found = db.map(asked.space, asked.condition, asked.method)
     words, numbers = map_words(db, asked.space, asked.condition, found.image_ids)
     passing = None
     if asked.filters != Filters():
@@ -186,7 +187,7 @@ def image_map(db: Opened, asked: MapRequest) -> Answer:
 @router.post("/{name}/points")
 def points(db: Opened, asked: PointsRequest) -> Answer:
     """Which images some points of a map are."""
-    image_ids = db.map(asked.space, asked.condition).image_ids
+    image_ids = db.map(asked.space, asked.condition, asked.method).image_ids
     changed = asked.images is not None and asked.images != _digest(image_ids)
     if changed or any(point >= len(image_ids) for point in asked.points):
         raise NotThereError("the map has changed since: load the page again")

@@ -30,22 +30,21 @@ export class Grid {
     this.list.addEventListener("keydown", (event) => this.#keyed(event));
   }
 
-  // Show another view; it begins at the top unless it is the same one, looked at anew.
-  async show(view, { keep = false } = {}) {
-    this.controller?.abort();
-    this.controller = new AbortController();
+  // Show another view, from its top.
+  async show(view) {
     this.view = view;
     this.k = 1000;
-    this.pages = new Map();
-    if (!keep) {
-      this.scroller.scrollTop = 0;
-      this.focused = 0;
-    }
+    this.scroller.scrollTop = 0;
+    this.focused = 0;
     await this.#begin();
   }
 
   async #begin() {
+    this.controller?.abort();
+    this.controller = new AbortController();
     const { signal } = this.controller;
+    this.pages = new Map();
+    this.growing = true;
     this.scroller.setAttribute("aria-busy", "true");
     try {
       const first = await this.#request(0, signal);
@@ -54,17 +53,14 @@ export class Grid {
       this.pages.set(0, first.images);
       this.about = first;
       this.given.told(first);
-      this.#clear();
-      this.#measure();
     } catch (error) {
       if (signal.aborted) return;
       this.total = 0;
-      this.#clear();
-      this.#measure();
       this.given.told({ error: error.message });
-    } finally {
-      if (!signal.aborted) this.scroller.removeAttribute("aria-busy");
     }
+    this.scroller.removeAttribute("aria-busy");
+    this.growing = false;
+    this.#redraw();
   }
 
   #request(page, signal) {
@@ -73,15 +69,11 @@ export class Grid {
 
   setWidth(width) {
     this.width = width;
-    this.#clear();
-    this.#measure();
+    this.#redraw();
   }
 
   refreshPicks() {
-    for (const [index, tile] of this.tiles) {
-      const row = this.#row(index);
-      if (row) tile.setAttribute("aria-selected", String(this.given.isPicked(row.image_id)));
-    }
+    for (const tile of this.tiles.values()) tile.setAttribute("aria-selected", String(this.given.isPicked(tile.dataset.id)));
   }
 
   ids(from, to) {
@@ -148,14 +140,10 @@ export class Grid {
       this.list.append(tile);
     }
     this.#fetch(first, last);
-    if (this.ranked && last >= this.total && this.total >= this.k && this.k < MOST && this.total < this.about.searched) this.#grow();
-  }
-
-  // The nearest thousand come from an index; who scrolls beyond gets ten times as many.
-  async #grow() {
+    // The nearest thousand come from an index; who scrolls beyond gets ten times as many.
+    if (this.growing || !this.ranked || last < this.total || this.total < this.k || this.k >= MOST || this.total >= this.about.searched) return;
     this.k = Math.min(MOST, this.k * 10);
-    this.pages = new Map();
-    await this.#begin();
+    this.#begin();
   }
 
   #fetch(first, last) {
@@ -243,9 +231,12 @@ export class Grid {
     });
   }
 
-  #clear() {
+  #redraw() {
+    const focused = this.list.contains(document.activeElement);
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
+    this.#measure();
+    if (focused) this.focus();
   }
 
   #clicked(event) {
@@ -266,14 +257,14 @@ export class Grid {
       ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns,
       PageUp: -page, PageDown: page, Home: -this.total, End: this.total,
     };
-    const row = this.#row(this.focused);
+    const imageId = this.tiles.get(this.focused)?.dataset.id;
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key in steps) {
       const before = this.focused;
       this.focus(this.focused + steps[event.key]);
-      if (event.shiftKey && row) this.given.pick(row.image_id, this.ids(before, this.focused));
-    } else if (event.key === "Enter" && row) this.given.open(row.image_id);
-    else if (event.key === " " && row) this.given.pick(row.image_id, null);
+      if (event.shiftKey && imageId) this.given.pick(imageId, this.ids(before, this.focused));
+    } else if (event.key === "Enter" && imageId) this.given.open(imageId);
+    else if (event.key === " " && imageId) this.given.pick(imageId, null);
     else return;
     event.preventDefault();
   }

@@ -6,7 +6,8 @@ import { picture } from "./pictures.js";
 import { go, state } from "./state.js";
 
 const THRESHOLDS = [[0.99, "alike"], [0.999, "very alike"], [0.9999, "nearly the same"]];
-const latest = new Latest();
+const groupsAsked = new Latest();
+const duplicatesAsked = new Latest();
 
 export const conditionOf = () => (state.by !== undefined ? state.by : (state.conditions.find((each) => each.weight > 0) ?? state.conditions[0]).condition);
 
@@ -22,7 +23,7 @@ export async function drawGroups(space) {
     onchange: (event) => go({ n: Number(event.target.value) >= 1 ? Math.min(1000, Math.floor(Number(event.target.value))) : null }) });
   const result = h("div", { class: "result" });
   fill(place, h("p", { class: "tools" }, choice(space, condition, (by) => go({ by })), h("label", { class: "choice" }, "Groups ", number)), result);
-  const found = await working(result, "Grouping", (signal) => ask("clusters", { space: state.space, condition, n: state.n }, signal));
+  const found = await working(groupsAsked, result, "Grouping", (signal) => ask("clusters", { space: state.space, condition, n: state.n }, signal));
   if (!found) return;
   const { groups } = found;
   const total = groups.reduce((sum, each) => sum + each.size, 0);
@@ -46,7 +47,7 @@ export async function drawDuplicates(space) {
   const result = h("div", { class: "result" });
   fill(place, h("p", { class: "tools" }, select, h("span", { class: "note" }, `in ${conditions.map(named).join(" and ") || "nothing: give an aspect a weight above 0"}`)), result);
   if (!conditions.length) return;
-  const found = await working(result, "Comparing every image with every other", (signal) => ask("duplicates", { space: state.space, conditions, threshold }, signal));
+  const found = await working(duplicatesAsked, result, "Comparing every image with every other", (signal) => ask("duplicates", { space: state.space, conditions, threshold }, signal));
   if (!found) return;
   const groups = Map.groupBy ? Map.groupBy(found.duplicates, (each) => each.group) : grouped(found.duplicates);
   const shown = [...groups.values()].slice(0, 200);
@@ -65,7 +66,7 @@ function grouped(rows) {
 }
 
 // What takes long says for how long already; an error says what to do where the result would be.
-export async function working(place, what, action) {
+export async function working(latest, place, what, action) {
   const begun = performance.now();
   const clock = h("p", { class: "note working", role: "status" });
   const tick = () => fill(clock, h("span", { class: "spinner", "aria-hidden": "true" }), `${what}: ${Math.round((performance.now() - begun) / 1000)} s`);

@@ -1,7 +1,7 @@
 // The collection on a plane: points in the colours of their words, that walk to their new places when the aspect
 // changes; wheel and drag to look closer, a lasso to take some of them to the grid.
 
-import { ask } from "./api.js";
+import { Latest, ask } from "./api.js";
 import { byId, count, fill, h, named, word } from "./dom.js";
 import { choice, conditionOf, working } from "./groups.js";
 import { picture } from "./pictures.js";
@@ -13,7 +13,10 @@ const HIDDEN = 12; // of what does not pass the filters
 const WALK = 900; // milliseconds
 const NEAR = 12; // pixels from which a point is meant
 const FACES = 48; // so few points on the screen are shown as pictures
+const PATIENCE = 400; // milliseconds
 
+const latest = new Latest();
+const meanwhile = new Latest();
 let map = null;
 
 export async function drawMap(space) {
@@ -22,9 +25,18 @@ export async function drawMap(space) {
   const condition = conditionOf();
   map.tools(space, condition);
   const filters = { ...filtersOf(), lasso: null, group: null };
-  const answer = await working(map.result, "Placing the images on a plane", (signal) => ask("map", { space: state.space, condition, filters }, signal));
+  const request = { space: state.space, condition, filters };
+  // UMAP takes its time where it was not computed before: until then the images lie by their principal components.
+  const early = setTimeout(async () => {
+    const answer = await meanwhile.run((signal) => ask("map", { ...request, method: "pca" }, signal));
+    if (answer?.found) map.show(answer.found, condition, { final: false });
+  }, PATIENCE);
+  const answer = await working(latest, map.result, "Placing the images on a plane", (signal) => ask("map", request, signal));
+  clearTimeout(early);
+  meanwhile.cancel();
+  if (!answer) return;
   fill(map.result);
-  if (answer) map.show(answer, condition);
+  map.show(answer, condition);
 }
 
 class ImageMap {
@@ -61,15 +73,17 @@ class ImageMap {
       zoom("+", "Zoom in", () => this.#zoom(1.5)), zoom("−", "Zoom out", () => this.#zoom(1 / 1.5)), zoom("All", "Show all of it", () => (this.#fit(), this.#soon())));
   }
 
-  show({ count: number, made_by: madeBy, words, places, numbers, passing, images }, condition) {
+  // Where a map is not the final one, points may be looked at, but not taken by their places.
+  show({ count: number, made_by: madeBy, words, places, numbers, passing, images }, condition, { final = true } = {}) {
     const ended = new Float32Array(bytes(places).buffer);
     const codes = bytes(numbers);
     const passes = passing === null ? null : bytes(passing);
     const colours = Uint8Array.from(codes, (code, point) => (passes && !passes[point] ? HIDDEN : code === 255 ? REST : code));
     // The same images in the same order can walk; others appear at once.
-    const walks = this.images === images && this.condition !== condition && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const walks = this.images === images && (this.condition !== condition || this.final !== final) && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     const begun = walks ? this.ended : ended;
-    Object.assign(this, { images, condition, ended, number, codes: colours, words });
+    Object.assign(this, { images, condition, final, ended, number, codes: colours, words });
+    this.lassoButton.disabled = !final;
     this.known.clear();
     this.points.set(begun, ended, colours);
     this.begun = walks ? performance.now() : -Infinity;
@@ -85,12 +99,10 @@ class ImageMap {
       this.#drawLegend();
       this.#soon();
     };
-    const focused = document.activeElement?.dataset?.word;
     fill(this.legend, this.words.map(({ word: text, count: images }, number) =>
-      h("li", {}, h("button", { type: "button", "aria-pressed": String(this.only === text), dataset: { word: text }, onclick: () => toggle(text) },
+      h("li", {}, h("button", { type: "button", "aria-pressed": String(this.only === text), dataset: { key: text }, onclick: () => toggle(text) },
         this.#dot(text, number), word(text), h("small", {}, count(images))))),
       this.words.length > 0 && h("li", {}, h("span", {}, h("i", { class: "dot rest" }), "other words")));
-    if (focused !== undefined) [...this.legend.querySelectorAll("button")].find((each) => each.dataset.word === focused)?.focus();
   }
 
   #dot(text, number) {
@@ -196,12 +208,16 @@ class ImageMap {
     }
   }
 
+  #images(points) {
+    return ask("points", { space: state.space, condition: this.condition, method: this.final ? null : "pca", points, images: this.images });
+  }
+
   async #learn(wanted) {
     if (this.learning) return;
     this.learning = true;
     const { condition, images } = this;
     try {
-      const found = await ask("points", { space: state.space, condition, points: wanted, images });
+      const found = await this.#images(wanted);
       if (images === this.images && condition === this.condition) {
         wanted.forEach((point, place) => this.known.set(point, found.images[place]));
         this.#soon();
@@ -229,6 +245,7 @@ class ImageMap {
     this.zoom = Math.max(0.5, Math.min(2000, this.zoom * factor));
     const moved = this.toMap(at);
     this.centre = [this.centre[0] + fixed[0] - moved[0], this.centre[1] + fixed[1] - moved[1]];
+    this.#forget();
     this.#soon();
   }
 
@@ -259,8 +276,8 @@ class ImageMap {
       field.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, at(event));
       this.moved = 0;
-      this.drawn = (this.lassoing || event.shiftKey) && this.pointers.size === 1 ? [at(event)] : null;
-      this.tip.hidden = true;
+      this.drawn = this.final && (this.lassoing || event.shiftKey) && this.pointers.size === 1 ? [at(event)] : null;
+      this.#forget();
     });
     field.addEventListener("pointermove", (event) => {
       const now = at(event);
@@ -284,7 +301,7 @@ class ImageMap {
     };
     field.addEventListener("pointerup", up);
     field.addEventListener("pointercancel", up);
-    field.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    field.addEventListener("pointerleave", () => this.#forget());
     field.addEventListener("keydown", (event) => {
       const step = 60;
       const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
@@ -305,7 +322,7 @@ class ImageMap {
     if (corners.length < 3) return;
     // A few hundred corners tell as much as a thousand, in a shorter link.
     const every = Math.ceil(corners.length / 200);
-    const polygon = corners.filter((_, place) => place % every === 0).map((each) => this.toMap(each));
+    const polygon = corners.filter((_, place) => place % every === 0).map((each) => this.toMap(each).map((number) => Number(number.toFixed(6))));
     if (polygon.length < 3) return;
     go({ view: "images", lasso: { condition: this.condition, polygon }, group: null, text: [], image_id: [], upload: [] });
   }
@@ -313,8 +330,14 @@ class ImageMap {
   async #click(place) {
     const point = this.nearest(place);
     if (point < 0) return;
-    const image = this.known.get(point) ?? (await ask("points", { space: state.space, condition: this.condition, points: [point], images: this.images }).catch(() => null))?.images[0];
+    const image = this.known.get(point) ?? (await this.#images([point]).catch(() => null))?.images[0];
     if (image) go({ open: image.image_id });
+  }
+
+  #forget() {
+    clearTimeout(this.tipping);
+    this.hovered = -1;
+    this.tip.hidden = true;
   }
 
   #hover(place) {
@@ -322,14 +345,11 @@ class ImageMap {
     const point = this.nearest(place);
     this.hovered = point;
     this.field.classList.toggle("hand", point >= 0);
-    if (point < 0) {
-      this.tip.hidden = true;
-      return;
-    }
+    if (point < 0) return this.#forget();
     clearTimeout(this.tipping);
     this.tipping = setTimeout(async () => {
       if (!this.known.has(point)) {
-        const found = await ask("points", { space: state.space, condition: this.condition, points: [point], images: this.images }).catch(() => null);
+        const found = await this.#images([point]).catch(() => null);
         if (found) this.known.set(point, found.images[0]);
       }
       const image = this.known.get(point);

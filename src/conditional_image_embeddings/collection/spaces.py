@@ -124,8 +124,12 @@ def choose(store: "Store", conditions: Iterable[str | None], pattern: str = "*")
 
 
 def widest(store: "Store", pattern: str = "*") -> list[str | None]:
-    """The conditions of the space that has most, of the settings that a glob selects; [] where there is none."""
-    return max((list(space.settings) for space in spaces(store, pattern)), key=len, default=[])
+    """The conditions of the space that has most, of the settings that a glob selects; [] where there is none.
+
+    A space's own name selects all of it.
+    """
+    whole = [space for space in spaces(store) if space.name == pattern]
+    return max((list(space.settings) for space in whole or spaces(store, pattern)), key=len, default=[])
 
 
 def embed_command(store: "Store", setting: Setting, conditions: Sequence[str | None]) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A request that the page gave up for a newer one; what drivers say of a machine without a graphics card.
 OF_BROWSER = ("net::ERR_ABORTED", "GPU stall", "GL Driver", "Automatic fallback to software WebGL")
 
+
 @contextmanager
 def exploring(*databases: str | Path, **how: Any) -> Iterator[str]:
     """The address of the page."""

@@ -139,7 +139,9 @@ def test_neighbours_of_an_image_are_those_of_search(page: "Page", cars: Cars) ->
         row = panel.locator(f"[data-condition='{condition}']")
         expect(row.locator(".neighbour")).to_have_count(12)
         hits = printed("search", cars.db, "--id", image_id, "-c", condition, "-k", 12)
-        found = row.locator(".neighbour").evaluate_all("all => all.map(each => [each.dataset.id, each.innerText.trim()])")
+        found = row.locator(".neighbour").evaluate_all(
+            "all => all.map(each => [each.dataset.id, each.innerText.trim()])"
+        )
         said = [
             [hit["image_id"], f"{hit['words'][condition][0]['word']}\n{percent(hit['percentiles'][condition])}"]
             for hit in hits
@@ -184,7 +186,9 @@ def test_weights_order_the_grid_as_they_order_a_search(page: "Page", cars: Cars)
     hits = printed("search", cars.db, "--id", "cars/0003.png", "-c", COLOR, "-c", f"{MODEL}:-0.5", "-k", 20)
     assert shown(page, 20) == ids(hits)
     first = page.locator(".tile").first
-    assert first.locator(".share").all_inner_texts() == [percent(hits[0]["percentiles"][name]) for name in (COLOR, MODEL)]
+    assert first.locator(".share").all_inner_texts() == [
+        percent(hits[0]["percentiles"][name]) for name in (COLOR, MODEL)
+    ]
     weight_of(page, MODEL).fill("1")
     assert shown(page, 20) == ids(
         printed("search", cars.db, "--id", "cars/0003.png", "-c", COLOR, "-c", MODEL, "-k", 20)
@@ -299,14 +303,20 @@ def test_facets_count_cross_exclude_and_clear(page: "Page", cars: Cars) -> None:
 
 
 def facet(page: "Page", condition: str, word: str) -> "Locator":
-    return page.get_by_role("region", name=condition, exact=True).locator(".word").filter(has_text=re.compile(rf"^{re.escape(word)}\d"))
+    return (
+        page.get_by_role("region", name=condition, exact=True)
+        .locator(".word")
+        .filter(has_text=re.compile(rf"^{re.escape(word)}\d"))
+    )
 
 
 def counts(page: "Page", condition: str) -> dict[str, int]:
     expect(page.locator("#facets .facet").first).to_be_visible()
     page.wait_for_load_state("networkidle")
-    rows = page.get_by_role("region", name=condition, exact=True).locator(".word").evaluate_all(
-        "all => all.map(each => [each.children[0].textContent, Number(each.children[1].textContent)])"
+    rows = (
+        page.get_by_role("region", name=condition, exact=True)
+        .locator(".word")
+        .evaluate_all("all => all.map(each => [each.children[0].textContent, Number(each.children[1].textContent)])")
     )
     return dict(rows)
 
@@ -489,6 +499,8 @@ def test_red_cars_that_are_no_hatchbacks_are_found_by_clicking_only(page: "Page"
     words = first_words(cars)
     facet(page, COLOR, "red").click()
     page.get_by_role("region", name=MODEL).get_by_label("Without hatchback", exact=True).click()
-    wanted = [name for name, word in sorted(words[COLOR].items()) if word == "red" and words[MODEL][name] != "hatchback"]
+    wanted = [
+        name for name, word in sorted(words[COLOR].items()) if word == "red" and words[MODEL][name] != "hatchback"
+    ]
     expect(page.locator("#status")).to_have_text(f"{named(len(wanted), 'image')}")
     assert shown(page) == wanted

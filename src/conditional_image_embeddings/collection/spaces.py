@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from ..errors import StoreError, preview
+from ..errors import NotStoredError, StoreError, preview
 from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, describe
 from ..methods.settings import Setting
@@ -120,7 +120,7 @@ def choose(store: "Store", conditions: Iterable[str | None], pattern: str = "*")
             f"{len(plain)} settings fit, which differ in {', '.join(_differing(list(plain)))}: choose with --setting "
             f"(in Python setting=) among {names}"
         )
-    raise StoreError(_lacking(store, every, list(wanted.values())))
+    raise NotStoredError(_lacking(store, every, list(wanted.values())))
 
 
 def widest(store: "Store", pattern: str = "*") -> list[str | None]:

@@ -1,18 +1,15 @@
 """What went wrong, as HTTP says it: a status, and one line for whoever asked, in the shape of OpenAI's errors."""
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..errors import CieError, ConditionError, ImageError, OptionError
+from ..errors import CieError, ConditionError, ExtraError, ImageError, NotStoredError, OptionError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
-
-logger = logging.getLogger(__name__)
 
 
 class NotThereError(CieError):
@@ -31,14 +28,18 @@ def problem(message: str, kind: str, param: str | None = None) -> dict[str, Any]
 
 
 def explain(app: "FastAPI") -> None:
-    """Have an application answer errors as `problem` does, never with a traceback."""
+    """Have an application answer what a user or the machine is the reason of as `problem` says it.
+
+    400: the request; 404: what it names is not there; 409: the database; 422: it is no such request. `safety.Guard`
+    answers what is a fault of this program.
+    """
 
     @app.exception_handler(CieError)
     def of_user(_: "Request", error: CieError) -> JSONResponse:
         message = " ".join(str(error).split())
-        if isinstance(error, NotThereError):
+        if isinstance(error, NotThereError | NotStoredError):
             return JSONResponse(problem(message, "not_found"), 404)
-        if isinstance(error, OptionError | ConditionError | ImageError):
+        if isinstance(error, OptionError | ConditionError | ExtraError | ImageError):
             return JSONResponse(problem(message, "invalid_request"), 400)
         return JSONResponse(problem(message, type(error).__name__), 409)
 
@@ -51,9 +52,3 @@ def explain(app: "FastAPI") -> None:
     @app.exception_handler(HTTPException)
     def of_http(_: "Request", error: HTTPException) -> JSONResponse:
         return JSONResponse(problem(str(error.detail), "http"), error.status_code, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    def of_ours(_: "Request", error: Exception) -> JSONResponse:
-        logger.error("internal error", exc_info=error)
-        message = f"internal error: {type(error).__name__} (a fault of this program: the terminal says more)"
-        return JSONResponse(problem(message, "internal"), 500)

@@ -1,11 +1,16 @@
 """A server in this process: a free port, loopback unless asked otherwise, and a browser once it answers."""
 
+import asyncio
 import logging
+import os
+import signal
 import socket
+import sys
 import threading
 import time
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..errors import OptionError
@@ -15,14 +20,15 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+BACKLOG = 128  # connections that wait to be accepted
 CONNECTIONS = 256  # at once; more are answered 503
-GRACE = 5  # seconds that requests in flight have at the end
+GRACE = 2  # seconds that requests in flight have at the end
 
 logger = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int | None, first: int) -> socket.socket:
-    """A socket to serve on.
+    """A socket to serve on; who connects from now on waits until it is served.
 
     Args:
         host: An address or name of this machine.
@@ -42,11 +48,12 @@ def listen(host: str, port: int | None, first: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind(address)
+        found.listen(BACKLOG)  # now: two that are bound to one port learn only here that it is taken
     except OSError as error:
         if port is None:
+            found.close()
             with suppress(OSError):
-                found.bind((address[0], 0, *address[2:]))
-                return found
+                return socket.create_server((address[0], 0, *address[2:]), family=family, backlog=BACKLOG)
         found.close()
         reason = (error.strerror or str(error)).lower()
         raise OptionError(f"cannot listen on {host}, port {port or first}: {reason}; choose another --port") from error
@@ -78,7 +85,7 @@ def server_of(app: "FastAPI") -> "uvicorn.Server":
 
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=CONNECTIONS, ws="none",
     )  # fmt: skip
     return uvicorn.Server(config)
 
@@ -94,8 +101,35 @@ def run(app: "FastAPI", listening: socket.socket, *, browser: bool = False) -> N
     server = server_of(app)
     if browser:
         threading.Thread(target=_open_browser, args=(server, address_of(listening)), daemon=True).start()
-    with listening, suppress(KeyboardInterrupt):  # uvicorn raises the signal again, after it has ended well
+    with listening, _ended_by_signals(), suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
+    if any(each is not threading.main_thread() and not each.daemon for each in threading.enumerate()):
+        sys.stdout.flush()  # an answer is still computed, for nobody: it may take minutes, and writes nothing by halves
+        sys.stderr.flush()
+        os._exit(0)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends a server as Ctrl-C does: uvicorn raises either again, after the server has ended well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    quiet = logging.getLogger("uvicorn.error")
+    quiet.addFilter(_no_cancelled)
+    try:
+        yield
+    finally:
+        quiet.removeFilter(_no_cancelled)
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+
+def _no_cancelled(record: logging.LogRecord) -> bool:
+    """Requests that are given up at the end are no errors."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "timeout graceful shutdown exceeded" not in str(record.msg)
 
 
 def _open_browser(server: "uvicorn.Server", address: str) -> None:

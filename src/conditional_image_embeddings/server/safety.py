@@ -4,22 +4,26 @@ A browser lets any page on the web send requests to 127.0.0.1. A page whose name
 is told by the Host header, one that sends requests across by Origin and Sec-Fetch-Site; neither gets an answer.
 """
 
+import logging
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
+from ..errors import OptionError
 from .problems import problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 MAX_BODY = 64 * 2**20  # bytes of a request
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -32,6 +36,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+logger = logging.getLogger(__name__)
 
 
 def is_loopback(host: str) -> bool:
@@ -48,36 +54,43 @@ def protect(app: "FastAPI", hosts: Sequence[str] = ()) -> None:
     Args:
         app: The application.
         hosts: Names under which it may be asked for, besides those of this machine itself.
+
+    Raises:
+        OptionError: one that is no name of a host.
     """
-    app.add_middleware(Guard)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL_NAMES, *hosts], www_redirect=False)
+    names = frozenset(_checked_name(each) for each in hosts)
+    app.add_middleware(Guard, names=names | LOCAL_NAMES)
 
 
 class Guard:
-    """Refuses requests that another site's page sends and bodies that are too large; adds the headers of safety."""
+    """Refuses what is asked under foreign names or by another site's page, and bodies that are too large.
 
-    def __init__(self, app: "ASGIApp") -> None:
-        self.app = app
+    It adds the headers of safety to every answer, and answers a fault of this program with one line.
+
+    Args:
+        app: What answers all else.
+        names: Hosts, in lower case, that it may be asked for by. The address that a request came in on is one besides:
+            a page's name can be made to point here, an address in figures cannot.
+    """
+
+    def __init__(self, app: "ASGIApp", names: frozenset[str]) -> None:
+        self.app, self.names = app, names
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        begun, received = False, 0
 
         async def guarded(message: "Message") -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
-
-        headers = Headers(scope=scope)
-        if _is_foreign(scope, headers):
-            refused = problem("a page of another site asked: only this server's own page gets answers", "forbidden")
-            await JSONResponse(refused, 403)(scope, receive, guarded)
-            return
-        received = 0
 
         async def bounded() -> "Message":
             nonlocal received
@@ -87,13 +100,52 @@ class Guard:
                 raise HTTPException(413, f"the request has more than {MAX_BODY:,} bytes")
             return message
 
-        await self.app(scope, bounded, guarded)
+        headers = Headers(scope=scope)
+        host = _host(headers.get("host", ""))
+        if host not in self.names and host != (scope.get("server") or ("",))[0]:
+            said = f"nobody is here by the name of {host[:100]!r}: cie explore --allow-host NAME lets one be used"
+            await JSONResponse(problem(said, "unknown_host"), 400)(scope, receive, guarded)
+        elif _is_foreign(scope, headers):
+            said = "a page of another site asked: only this server's own page gets answers"
+            await JSONResponse(problem(said, "forbidden"), 403)(scope, receive, guarded)
+        else:
+            try:
+                await self.app(scope, bounded, guarded)
+            except ClientDisconnect:
+                pass  # nobody waits for an answer any more
+            except Exception as error:
+                logger.exception("internal error")
+                if begun:
+                    raise
+                said = f"internal error: {type(error).__name__} (a fault of this program: the terminal says more)"
+                await JSONResponse(problem(said, "internal"), 500)(scope, receive, guarded)
+
+
+def _host(header: str) -> str:
+    """A Host header's name, in lower case, without port; "" where it is none."""
+    try:
+        parts = urlsplit(f"//{header}")
+        parts.port  # noqa: B018 - raises ValueError where it is no number
+    except ValueError:
+        return ""
+    return parts.hostname or "" if parts.netloc == header and "@" not in header else ""
+
+
+def _checked_name(name: str) -> str:
+    bare = name if name.startswith("[") or name.count(":") < 2 else f"[{name}]"
+    host = _host(bare)
+    if bare.strip("[]").casefold() != host or not re.fullmatch(r"[\w.:-]+", host):
+        raise OptionError(f"{name!r} is no name of a host, such as box.example: no port, no path, no star")
+    return host
 
 
 def _is_foreign(scope: "Scope", headers: Headers) -> bool:
-    """Whether another site's page asks; following a link from there to this page is no such thing."""
+    """Whether another site's page asks; following a link from there to this page is no such thing.
+
+    A proxy may speak TLS with the browser: only host and port of the origin are compared.
+    """
     origin = headers.get("origin")
-    if origin is not None and origin != f"{scope['scheme']}://{headers.get('host')}":
+    if origin is not None and urlsplit(origin).netloc.casefold() != headers.get("host", "").casefold():
         return True
     navigates = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
     return headers.get("sec-fetch-site") in {"cross-site", "same-site"} and not navigates

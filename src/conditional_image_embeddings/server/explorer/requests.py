@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ...collection.searching.hits import MOST_HITS
 
@@ -78,11 +78,18 @@ class Filters(Strict):
     lasso: Lasso | None = None
 
 
+def _each_once(conditions: list[Aspect]) -> list[Aspect]:
+    names = [each.condition for each in conditions]
+    if len({*names}) < len(names):
+        raise ValueError("a condition is there more than once")
+    return conditions
+
+
 class View(Strict):
     """What the page shows: of which space, in which respects, near to what, of which images."""
 
     space: Name
-    conditions: list[Aspect] = Field(min_length=1, max_length=100)
+    conditions: Annotated[list[Aspect], AfterValidator(_each_once)] = Field(min_length=1, max_length=100)
     query: Query = Query()
     filters: Filters = Filters()
     cut: bool = False
@@ -136,16 +143,18 @@ class DuplicatesRequest(Strict):
 
 
 class MapRequest(Strict):
-    """The map of a condition, on which what does not pass is faint."""
+    """The map of a condition, on which what does not pass is faint; by "pca" it is there soon."""
 
     space: Name
     condition: Name | None
+    method: Literal["pca"] | None = None
     filters: Filters = Filters()
 
 
 class PointsRequest(MapRequest):
-    """Which images some points of a map are."""
+    """Which images some points of a map are; `images` says of which map, as it did itself."""
 
+    images: str | None = Field(None, max_length=64)
     points: list[Annotated[int, Field(ge=0)]] = Field(max_length=MOST_AT_ONCE)
 
 

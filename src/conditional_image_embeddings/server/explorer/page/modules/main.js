@@ -41,6 +41,7 @@ async function begin() {
   fill(select, every.map((each) => h("option", { value: each.name }, each.name)));
   select.addEventListener("change", () => go({ ...EMPTY, view: state.view, in: select.value }));
   byId("collections").hidden = every.length < 2;
+  document.querySelector("#top h1").classList.toggle("visually-hidden", every.length > 1); // the list says it
   await enter();
 }
 

@@ -13,8 +13,10 @@ const HIDDEN = 12; // of what does not pass the filters
 const WALK = 900; // milliseconds
 const NEAR = 12; // pixels from which a point is meant
 const FACES = 48; // so few points on the screen are shown as pictures
+const PATIENCE = 400; // milliseconds
 
 const latest = new Latest();
+const meanwhile = new Latest();
 let map = null;
 
 export async function drawMap(space) {
@@ -23,7 +25,15 @@ export async function drawMap(space) {
   const condition = conditionOf();
   map.tools(space, condition);
   const filters = { ...filtersOf(), lasso: null, group: null };
-  const answer = await working(latest, map.result, "Placing the images on a plane", (signal) => ask("map", { space: state.space, condition, filters }, signal));
+  const request = { space: state.space, condition, filters };
+  // UMAP takes its time where it was not computed before: until then the images lie by their principal components.
+  const early = setTimeout(async () => {
+    const answer = await meanwhile.run((signal) => ask("map", { ...request, method: "pca" }, signal));
+    if (answer?.found) map.show(answer.found, condition, { final: false });
+  }, PATIENCE);
+  const answer = await working(latest, map.result, "Placing the images on a plane", (signal) => ask("map", request, signal));
+  clearTimeout(early);
+  meanwhile.cancel();
   if (!answer) return;
   fill(map.result);
   map.show(answer, condition);
@@ -63,15 +73,17 @@ class ImageMap {
       zoom("+", "Zoom in", () => this.#zoom(1.5)), zoom("−", "Zoom out", () => this.#zoom(1 / 1.5)), zoom("All", "Show all of it", () => (this.#fit(), this.#soon())));
   }
 
-  show({ count: number, made_by: madeBy, words, places, numbers, passing, images }, condition) {
+  // Where a map is not the final one, points may be looked at, but not taken by their places.
+  show({ count: number, made_by: madeBy, words, places, numbers, passing, images }, condition, { final = true } = {}) {
     const ended = new Float32Array(bytes(places).buffer);
     const codes = bytes(numbers);
     const passes = passing === null ? null : bytes(passing);
     const colours = Uint8Array.from(codes, (code, point) => (passes && !passes[point] ? HIDDEN : code === 255 ? REST : code));
     // The same images in the same order can walk; others appear at once.
-    const walks = this.images === images && this.condition !== condition && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const walks = this.images === images && (this.condition !== condition || this.final !== final) && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     const begun = walks ? this.ended : ended;
-    Object.assign(this, { images, condition, ended, number, codes: colours, words });
+    Object.assign(this, { images, condition, final, ended, number, codes: colours, words });
+    this.lassoButton.disabled = !final;
     this.known.clear();
     this.points.set(begun, ended, colours);
     this.begun = walks ? performance.now() : -Infinity;
@@ -196,12 +208,16 @@ class ImageMap {
     }
   }
 
+  #images(points) {
+    return ask("points", { space: state.space, condition: this.condition, method: this.final ? null : "pca", points, images: this.images });
+  }
+
   async #learn(wanted) {
     if (this.learning) return;
     this.learning = true;
     const { condition, images } = this;
     try {
-      const found = await ask("points", { space: state.space, condition, points: wanted });
+      const found = await this.#images(wanted);
       if (images === this.images && condition === this.condition) {
         wanted.forEach((point, place) => this.known.set(point, found.images[place]));
         this.#soon();
@@ -260,7 +276,7 @@ class ImageMap {
       field.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, at(event));
       this.moved = 0;
-      this.drawn = (this.lassoing || event.shiftKey) && this.pointers.size === 1 ? [at(event)] : null;
+      this.drawn = this.final && (this.lassoing || event.shiftKey) && this.pointers.size === 1 ? [at(event)] : null;
       this.#forget();
     });
     field.addEventListener("pointermove", (event) => {
@@ -314,7 +330,7 @@ class ImageMap {
   async #click(place) {
     const point = this.nearest(place);
     if (point < 0) return;
-    const image = this.known.get(point) ?? (await ask("points", { space: state.space, condition: this.condition, points: [point] }).catch(() => null))?.images[0];
+    const image = this.known.get(point) ?? (await this.#images([point]).catch(() => null))?.images[0];
     if (image) go({ open: image.image_id });
   }
 
@@ -333,7 +349,7 @@ class ImageMap {
     clearTimeout(this.tipping);
     this.tipping = setTimeout(async () => {
       if (!this.known.has(point)) {
-        const found = await ask("points", { space: state.space, condition: this.condition, points: [point] }).catch(() => null);
+        const found = await this.#images([point]).catch(() => null);
         if (found) this.known.set(point, found.images[0]);
       }
       const image = this.known.get(point);

@@ -50,7 +50,7 @@ def make(directory: Path, images: int, dimensions: int) -> None:
         store.build_index(setting, show_progress_bar=False)
         places = (rng.uniform(-0.9, 0.9, (CLUSTERS, 2))[of] + 0.03 * rng.standard_normal((images, 2))).clip(-1, 1)
         projection = Projection(image_ids, places.astype(np.float32), np.ones(images, bool))
-        store.keep_projection(setting, preferred(images, None), projection, store.version(setting))
+        store.keep_projection(setting, preferred(images, None), projection)
     store.compact(SETTINGS)
 
 

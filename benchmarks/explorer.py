@@ -30,9 +30,6 @@ import numpy as np
 from clustered_collections import CONDITIONS
 from playwright.sync_api import sync_playwright
 
-MIB = 2**20
-SETTLES = 3  # first answers of each kind, told apart from the others
-
 Rows = dict[str, str]  # what was measured, by what it is called
 
 
@@ -41,7 +38,7 @@ class Server:
 
     def __init__(self, db: Path) -> None:
         command = [sys.executable, "-m", "conditional_image_embeddings", "explore", str(db), "--no-browser"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # noqa: S603
         said = ""
         while (found := re.search(r"http://127\.0\.0\.1:(\d+)/", said)) is None:
             line = self.process.stdout.readline()
@@ -64,7 +61,10 @@ class Server:
         given = f"?{urlencode({'space': self.space, **query})}" if query or path == "/state" else ""
         text = None if body is None else json.dumps({"space": self.space, **body})
         self.connection.request(
-            "GET" if body is None else "POST", f"/api/{self.name}{path}{given}", text, {"Content-Type": "application/json"}
+            "GET" if body is None else "POST",
+            f"/api/{self.name}{path}{given}",
+            text,
+            {"Content-Type": "application/json"},
         )
         response = self.connection.getresponse()
         answer = response.read()
@@ -121,7 +121,7 @@ def answers(server: Server, images: int, rounds: int) -> Rows:
 
     same = {"image_id": [{"value": image_id()}]}
     weights = iter(np.random.default_rng(1).uniform(0.1, 1, 3000).tolist())
-    words = [word for word in clustered_collections.WORDS["car color"]]
+    words = clustered_collections.WORDS["car color"]
     red = {"facets": [{"condition": "car color", "words": ["red"]}]}
     one = CONDITIONS[0]
 
@@ -145,7 +145,10 @@ def answers(server: Server, images: int, rounds: int) -> Rows:
         "`/facets` of three": lambda: server.ask("/facets", {"conditions": CONDITIONS}),
         "`/facets` of three, one word chosen": lambda: server.ask(
             "/facets",
-            {"conditions": CONDITIONS, "filters": {"facets": [{"condition": one, "words": [words[next(taken) % 11]]}]}},
+            {
+                "conditions": CONDITIONS,
+                "filters": {"facets": [{"condition": one, "words": [words[next(taken) % len(words)]]}]},
+            },
         ),
         "`/thumbnail`": lambda: server.ask("/thumbnail", image=image_id()),
         "`/image` and five rows of neighbours": neighbours,
@@ -203,7 +206,7 @@ def main() -> None:
                     latencies[size] = answers(server, images, options.rounds)
                     memory.setdefault(size, {})["the server's process, just started"] = f"{held:.0f}"
                     memory[size]["the same, peak at the end"] = f"{server.peak():.0f}"
-            print(size, "measured", file=sys.stderr, flush=True)
+            print(size, "measured", waits.get(size), frames.get(size), latencies.get(size), file=sys.stderr, flush=True)
     print(f"{measuring.machine()}; vectors of {options.dimensions} dimensions under {len(CONDITIONS)} conditions")
     show("What a user waits for", waits, "ms")
     show("Frames while something moves", frames, "ms, p50 / p95; share of 60 a second that were missed")

@@ -1,9 +1,8 @@
 """The half of `explorer.py` that looks at the page in Chromium: waits, frames, memory of the tab."""
 
 import json
-import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from playwright.sync_api import Browser, Page
 
 FLAGS = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-sync")
 SCREEN = {"width": 1280, "height": 900}
-LOADS, SEARCHES, STOPS = 3, 50, 200
-SECONDS = 3  # of each movement
+LOADS, SEARCHES, STOPS = 3, 50, 60
+SECONDS = 2  # of each movement
 READING, FLYING = 1_500, 20_000  # pixels a second
 MIB = 2**20
 
@@ -65,7 +64,8 @@ SCROLL = """async ([place, speed, seconds]) => {
     scroller.scrollTop = speed * t;
     if (place === "#scroller") seen.push(pictures());
   }, seconds);
-  return { taken, shown: seen.reduce((sum, [there, all]) => sum + (all ? there / all : 1), 0) / Math.max(1, seen.length) };
+  const shares = seen.map(([there, all]) => (all ? there / all : 1));
+  return { taken, shown: shares.reduce((sum, each) => sum + each, 0) / Math.max(1, shares.length) };
 }"""
 RIVAL = """([kind, number, address]) => {
   document.body.replaceChildren();
@@ -99,7 +99,8 @@ ZOOM = """(seconds) => frames((t) => {
   const field = document.querySelector("#map .plane");
   const { left, top, width, height } = field.getBoundingClientRect();
   const deltaY = (t % 2 < 1 ? -1 : 1) * 20;
-  field.dispatchEvent(new WheelEvent("wheel", { deltaY, clientX: left + width / 2, clientY: top + height / 2, cancelable: true }));
+  const at = { clientX: left + width / 2, clientY: top + height / 2 };
+  field.dispatchEvent(new WheelEvent("wheel", { deltaY, ...at, cancelable: true }));
 }, seconds)"""
 PAN = """(seconds) => frames((t) => {
   const key = t % 1 < 0.5 ? "ArrowLeft" : "ArrowRight";
@@ -107,7 +108,9 @@ PAN = """(seconds) => frames((t) => {
 }, seconds)"""
 WALK = """async (hash) => {
   const foot = document.querySelector("#map > .note");
-  const walks = new Promise((done) => new MutationObserver((_, self) => (self.disconnect(), done())).observe(foot, { childList: true }));
+  const walks = new Promise((done) => {
+    new MutationObserver((_, self) => (self.disconnect(), done())).observe(foot, { childList: true });
+  });
   const began = performance.now();
   location.hash = hash;
   await walks;
@@ -120,7 +123,8 @@ HOVER = """async () => {
   const box = field.getBoundingClientRect();
   const tips = [], looks = [];
   for (let place = 0; place < 400 && tips.length < 8; place++) {
-    const at = { clientX: box.left + 40 + (place * 97) % (box.width - 80), clientY: box.top + 40 + (place * 61) % (box.height - 80) };
+    const [x, y] = [(place * 97) % (box.width - 80), (place * 61) % (box.height - 80)];
+    const at = { clientX: box.left + 40 + x, clientY: box.top + 40 + y };
     const began = performance.now();
     field.dispatchEvent(new PointerEvent("pointermove", { ...at, pointerId: 1 }));
     looks.push(performance.now() - began);
@@ -159,7 +163,7 @@ def measure(browser: Browser, address: str, name: str, images: int) -> tuple[Row
             found = page.evaluate(SCROLL, ["#scroller", speed, SECONDS])
             frames[f"scrolling {speed:,} pixels a second"] = told(found["taken"])
             frames[f"pictures there meanwhile, {speed:,}"] = f"{found['shown']:.0%}"
-        t=time.perf_counter();scroll_through(page);print('through',time.perf_counter()-t)
+        scroll_through(page)
         memory.update(held(page, "scrolled to the end"))
         found = [page.evaluate(SEARCH, near(name, row, *CONDITIONS)) for row in range(SEARCHES)]
         memory.update(held(page, f"after {SEARCHES} searches"))
@@ -188,16 +192,14 @@ def measure(browser: Browser, address: str, name: str, images: int) -> tuple[Row
 
 
 @contextmanager
-def tab(browser: Browser, address: str, hash: str = "", script: str = "") -> Iterator[Page]:
+def tab(browser: Browser, address: str, view: str = "", script: str = "") -> Iterator[Page]:
     context = browser.new_context(viewport=SCREEN)
     try:
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.add_init_script(WATCH + script)
-        page.goto(address + hash)
-        began=time.perf_counter()
+        page.goto(address + view)
         yield page
-        import sys; print("TAB",address,hash,time.perf_counter()-began,file=sys.stderr)
     finally:
         context.close()
 

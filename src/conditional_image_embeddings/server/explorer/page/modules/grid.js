@@ -6,6 +6,7 @@ import { picture } from "./pictures.js";
 
 const PAGE = 100; // images per request
 const HELD = 60; // pages
+const AT_ONCE = 3; // requests for pages
 const OVERSCAN = 2; // rows above and below the screen
 const GAP = 12;
 const MOST = 100_000; // hits of a query
@@ -146,15 +147,31 @@ export class Grid {
     this.#begin();
   }
 
+  // A while later: the pages that are on the screen then, and the next one on the way.
   #fetch(first, last) {
-    clearTimeout(this.waiting);
-    const missing = [];
-    for (let page = Math.floor(first / PAGE); page <= Math.floor(Math.max(first, last - 1) / PAGE); page++) {
-      if (!this.pages.has(page)) missing.push(page);
-    }
-    if (!missing.length || !this.total) return;
-    // Who flies past does not want what is there.
-    this.waiting = setTimeout(() => missing.forEach((page) => this.#load(page)), 40);
+    this.range = { first, last, down: first >= (this.range?.first ?? 0) };
+    this.#soonBring();
+  }
+
+  // A timer that began anew with each step would bring nothing to who scrolls without a pause.
+  #soonBring() {
+    if (this.#wanted().length) this.waiting ??= setTimeout(() => this.#bring(), 40);
+  }
+
+  #wanted() {
+    const { first, last, down } = this.range;
+    if (!this.total) return [];
+    const numbers = [];
+    for (let page = Math.floor(first / PAGE); page <= Math.floor(Math.max(first, last - 1) / PAGE); page++) numbers.push(page);
+    const ahead = down ? numbers.at(-1) + 1 : numbers[0] - 1;
+    if (first > 0 && ahead >= 0 && ahead * PAGE < this.total) numbers.push(ahead);
+    return numbers.filter((page) => !this.pages.has(page));
+  }
+
+  #bring() {
+    this.waiting = null;
+    const coming = [...this.pages.values()].filter((rows) => rows === null).length;
+    for (const page of this.#wanted().slice(0, Math.max(0, AT_ONCE - coming))) this.#load(page);
   }
 
   async #load(page) {
@@ -170,6 +187,7 @@ export class Grid {
       for (const [index, tile] of this.tiles) {
         if (Math.floor(index / PAGE) === page && !tile.dataset.id) this.#put(tile, index);
       }
+      this.#soonBring();
     } catch (error) {
       if (signal.aborted) return;
       pages.delete(page);

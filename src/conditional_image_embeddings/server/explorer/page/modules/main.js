@@ -127,6 +127,8 @@ function failedHere(message) {
   if (message) byId("scroller").before(h("p", { class: "error", role: "alert" }, message));
 }
 
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
 let shown = {}; // what each part was drawn of
 
 // Draw a part if what it is made of is another than before.
@@ -153,10 +155,12 @@ function draw(now) {
   });
   part("panel", [now.space, now.open, now.conditions.map((each) => each.condition)], () => drawPanel(space, { back: () => grid.focus() }));
   part("pair", [now.space, now.pair], drawComparison);
-  part("facets", [now.space, now.conditions.map((each) => each.condition), now.facets, now.where, now.group, now.lasso], () => drawFacets(space));
   byId("cut").hidden = !isQuery();
   byId("cut").firstElementChild.checked = now.cut;
-  if (now.view === "images") part("images", viewOf(), () => models.during(grid.show(viewOf()), byId("loading")));
+  let pictures = null;
+  if (now.view === "images") part("images", viewOf(), () => models.during((pictures = grid.show(viewOf())), byId("loading")));
+  // Pictures first, unless they wait for a model.
+  part("facets", [now.space, now.conditions.map((each) => each.condition), now.facets, now.where, now.group, now.lasso], () => Promise.race([pictures, pictures && pause(500)]).then(() => drawFacets(space)));
   if (now.view === "groups") part("groups", [now.space, now.conditions, now.by, now.n], () => drawGroups(space));
   if (now.view === "duplicates") part("duplicates", [now.space, now.conditions, now.threshold], () => drawDuplicates(space));
   if (now.view === "map") part("map", [now.space, now.conditions, now.by, now.facets, now.where], () => drawMap(space));

@@ -81,7 +81,7 @@ class Filters(Strict):
 def _each_once(conditions: list[Aspect]) -> list[Aspect]:
     names = [each.condition for each in conditions]
     if len({*names}) < len(names):
-        raise ValueError("a condition is there more than once")
+        raise ValueError("a condition is there more than once")  # caught
     return conditions
 
 

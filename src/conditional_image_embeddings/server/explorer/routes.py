@@ -64,7 +64,7 @@ def collection(db: Opened) -> Answer:
 @router.get("/{name}/state")
 def state(db: Opened, space: Annotated[str | None, Query()] = None) -> Answer:
     """What changes when a space does, and how many images it has: the page asks now and then."""
-    found = next((each for each in db.spaces() if each.name == space), None)
+    found = next((each for each in db.spaces() if each.name == space or not space), None)
     if found is None:
         return {"state": None, "images": 0}
     images = max(db.collection.store.count(setting) for setting in found.settings.values())

@@ -105,7 +105,7 @@ def facets(db: Opened, asked: FacetsRequest) -> Answer:
     told = []
     for condition in asked.conditions:
         others = [each for each in asked.filters.facets if each.condition != condition]
-        filters = db.passing(asked.space, asked.filters.model_copy(update={"facets": others}))
+        filters = db.passing(asked.space, asked.filters.model_copy(update={"facets": others}), grouped=asked.filters)
         counted = db.collection.facets([condition], setting=asked.space, **filters)
         (several,) = counted.by_condition.values()
         words = [(next(iter(each.words.values())), each.count) for each in several]
@@ -139,7 +139,7 @@ def compare(db: Opened, asked: CompareRequest) -> Answer:
 @router.post("/{name}/clusters")
 def clusters(db: Opened, asked: ClustersRequest) -> Answer:
     """Groups, each with the images nearest to its centre."""
-    groups = db.clusters(asked.space, asked.condition, asked.n)
+    groups = db.clusters(asked.space, asked.condition, asked.n, asked.filters)
     db.fetch_thumbnails(asked.space, [each for group in groups for each in group.images[:COVERS]])
     return {
         "groups": [
@@ -155,7 +155,7 @@ def clusters(db: Opened, asked: ClustersRequest) -> Answer:
 @router.post("/{name}/duplicates")
 def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
     """Images that are alike, group by group."""
-    rows = db.duplicates(asked.space, asked.conditions, asked.threshold)
+    rows = db.duplicates(asked.space, asked.conditions, asked.threshold, asked.filters)
     shown = rows[:2000]
     db.fetch_thumbnails(asked.space, [each.image_id for each in shown])
     return {

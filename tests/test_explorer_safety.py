@@ -15,7 +15,10 @@ from PIL import Image
 
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.errors import OptionError
 from conditional_image_embeddings.server import safety
+from conditional_image_embeddings.server.explorer.application import application
+from conditional_image_embeddings.server.explorer.opened import OpenedCollection
 from conditional_image_embeddings.server.running import address_of, listen, warn_if_open
 
 BESIDE = "outside.png"
@@ -119,11 +122,15 @@ def test_a_file_is_not_read_by_comparing_with_its_path(client: httpx2.Client, sp
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::ffff:1.2.3.4]", "", "localhost@evil"]
-)
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::ffff:1.2.3.4]", "", "localhost@evil",
+     "localhost:x", "evil@localhost", "localhost/", "localhost?", "[::1", "127.0.0.2", "192.168.0.1"],
+)  # fmt: skip
 def test_a_page_whose_name_was_made_to_point_here_gets_nothing(client: httpx2.Client, host: str) -> None:
     for path in ("/", "/api/collections", "/modules/main.js"):
-        assert client.get(path, headers={"Host": host}).status_code == 400
+        answer = client.get(path, headers={"Host": host})
+        assert answer.status_code == 400
+        assert "--allow-host" in message(answer)
 
 
 def test_the_machines_own_names_are_taken(client: httpx2.Client) -> None:
@@ -142,6 +149,40 @@ def test_another_sites_page_gets_nothing_and_may_link_here(client: httpx2.Client
     assert client.get("/", headers=link).status_code == 200
     own = str(client.base_url).rstrip("/")
     assert client.get("/api/collections", headers={"Origin": own}).status_code == 200
+
+
+def test_a_name_that_was_allowed_is_taken_whatever_its_case_and_a_proxy_may_speak_tls(places: Path) -> None:
+    with exploring(places / "db", hosts=["Box.example", "::2"]) as address, httpx2.Client(base_url=address) as asking:
+        for host in ("box.example", "BOX.example:443", "[::2]:1"):
+            headers = {"Host": host, "Origin": f"https://{host}".lower()}
+            assert asking.get("/api/collections", headers=headers).status_code == 200
+        assert asking.get("/", headers={"Host": "www.box.example"}).status_code == 400
+    for name in ("*", "*.example", "box:80", "http://box", "box/", "", "a b", "a@b"):
+        with pytest.raises(OptionError, match="no name of a host"):
+            application([places / "db"], hosts=[name])
+
+
+def test_methods_that_no_answer_has_are_refused(client: httpx2.Client) -> None:
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        for path in ("/", "/api/db", "/api/db/images"):
+            answer = client.request(method, path)
+            assert answer.status_code == 405, (method, path)
+            assert "access-control-allow-methods" not in answer.headers
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "x", "Sec-WebSocket-Version": "13"}
+    assert client.get("/", headers=upgrade).status_code == 200
+
+
+def test_a_fault_of_this_program_is_one_line(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("secret/path")
+
+    monkeypatch.setattr(OpenedCollection, "spaces", breaks)
+    with exploring(places / "db") as address:
+        answer = httpx2.get(f"{address}api/db")
+    assert answer.status_code == 500
+    assert message(answer).startswith("internal error: RuntimeError")
+    assert "secret" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client: httpx2.Client) -> None:

@@ -145,6 +145,8 @@ WITHOUT = [
     ("sentence-transformers", interface("sentence_transformer")),
     ("mteb", interface("mteb")),
     ("peft", fails("embed", "a.png", "-c", "mood", "-m", "./adapter")),
+    ("serve", fails("explore", "db")),
+    ("serve", fails("demo", "-o", "demo", "--explore")),
     ("umap", raises(lambda folder: cie.open(folder / "db").map(None, method="umap"))),
 ]  # fmt: skip
 

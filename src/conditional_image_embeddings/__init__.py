@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import ImageError as ImageError
     from .errors import ModelError as ModelError
     from .errors import NoImagesError as NoImagesError
+    from .errors import NotStoredError as NotStoredError
     from .errors import OptionError as OptionError
     from .errors import ReproductionError as ReproductionError
     from .errors import SettingError as SettingError
@@ -54,6 +55,7 @@ __all__ = [
     "ModelError",
     "NoImagesError",
     "Not",
+    "NotStoredError",
     "OptionError",
     "ReproductionError",
     "SettingError",

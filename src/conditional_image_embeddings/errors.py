@@ -50,6 +50,10 @@ class StoreError(CieError):
     """A database of embeddings that cannot be opened, read or written."""
 
 
+class NotStoredError(StoreError):
+    """An image or a condition that is not in the database."""
+
+
 class SettingError(StoreError):
     """What a table says of the setting that it holds cannot be used here: damaged, of a later version, or moved."""
 

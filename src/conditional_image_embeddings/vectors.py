@@ -60,7 +60,8 @@ def cosines(vectors: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArra
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64, casting="same_kind"))
     lengths *= np.linalg.norm(vector.astype(np.float64))
     lengths[~(lengths > 0)] = 1
-    return np.asarray((vectors @ vector) / lengths, np.float32)
+    # Not `@`: BLAS would use threads for it, that wait for each other longer than this takes where others are at work.
+    return np.asarray(np.einsum("ij,j->i", vectors, vector) / lengths, np.float32)
 
 
 def unit(vectors: Any, dtype: Any = np.float32) -> NDArray[Any]:

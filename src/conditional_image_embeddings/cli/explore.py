@@ -53,10 +53,10 @@ def open_page(
 
     require("serve", "the page")
     from ..server.explorer.application import application
-    from ..server.running import address_of, listen, run, server_of, warn_if_open
+    from ..server.running import address_of, listen, run, warn_if_open
 
     app = application(dbs, hosts=[host, *hosts], **how)
     listening = listen(host, port, PORT)
     warn_if_open(listening)
     click.echo(f"Look at {address_of(listening)} (Ctrl-C ends it)", err=True)
-    run(server_of(app), listening, browser=browser)
+    run(app, listening, browser=browser)

@@ -110,6 +110,6 @@ def serve(
     click.echo(f"Ask {address_of(listening)}v1/embeddings (Ctrl-C ends it)", err=True)
     server = server_of(app, grace=bounds.timeout, log_config=None)
     service.on_failure = lambda: setattr(server, "should_exit", server.should_exit or not service.has_answered)
-    run(server, listening)
+    run(app, listening, server=server)
     if service.failure is not None and not service.has_answered:
         raise service.failure

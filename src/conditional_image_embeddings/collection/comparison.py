@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import NotStoredError
 from ..inputs.conditions import Conditions, checked_conditions
 from ..inputs.images import ImageInput
 from ..methods.embedder import Embedder
@@ -115,7 +115,7 @@ def _of_side(
     first = settings[0]
     is_stored = isinstance(given, str) and bool(store.among(first, [given]))
     if isinstance(given, str) and not is_stored and not Path(given).exists():
-        raise StoreError(f"{given!r} is neither an image of {store.uri} nor a file")
+        raise NotStoredError(f"{given!r} is neither an image of {store.uri} nor a file")
     query = (Query.of(image_id=given) if is_stored else Query.of(image=[given])).known_to(store, first)
     vectors = query.vectors(store, settings, embedders)
     if query.image_ids:

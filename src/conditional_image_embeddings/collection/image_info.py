@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import OptionError, StoreError, preview
+from ..errors import NotStoredError, OptionError, StoreError, preview
 from ..methods.settings import Setting
 from .storage.store import Store
 from .words import setting_telling
@@ -61,7 +61,7 @@ def images(store: Store, settings: Mapping[str | None, Setting], image_ids: Iter
     if missing := [each for each in dict.fromkeys(asked) if each not in rows]:
         there = {each for setting in settings.values() for each in store.among(setting, missing)}
         if unknown := [repr(each) for each in missing if each not in there]:
-            raise StoreError(f"{preview(unknown)} is no image of {store.uri} under {_named(settings)}")
+            raise NotStoredError(f"{preview(unknown)} is no image of {store.uri} under {_named(settings)}")
     words = {name: store.words(_telling(store, setting), asked) for name, setting in settings.items()}
     known = ("path", "width", "height", "size", "modified", "content_hash")
     return [

@@ -30,7 +30,8 @@ FARTHEST = 1e6  # coordinates of a polygon
 
 logger = logging.getLogger(__name__)
 
-_computing = threading.Lock()  # whoever waits finds it stored
+# Whoever waits finds it stored; who asks for principal components does not wait for UMAP.
+_computing = {"umap": threading.Lock(), "pca": threading.Lock(), None: threading.Lock()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def image_map(
     """
     if found := _stored(store, setting, method):
         return found
-    with _computing:
+    with _computing[method]:
         return _stored(store, setting, method) or _computed(store, setting, method, show_progress_bar)
 
 

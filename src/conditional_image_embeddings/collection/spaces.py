@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from ..errors import StoreError, preview
+from ..errors import NotStoredError, StoreError, preview
 from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, describe
 from ..methods.settings import Setting
@@ -120,12 +120,16 @@ def choose(store: "Store", conditions: Iterable[str | None], pattern: str = "*")
             f"{len(plain)} settings fit, which differ in {', '.join(_differing(list(plain)))}: choose with --setting "
             f"(in Python setting=) among {names}"
         )
-    raise StoreError(_lacking(store, every, list(wanted.values())))
+    raise NotStoredError(_lacking(store, every, list(wanted.values())))
 
 
 def widest(store: "Store", pattern: str = "*") -> list[str | None]:
-    """The conditions of the space that has most, of the settings that a glob selects; [] where there is none."""
-    return max((list(space.settings) for space in spaces(store, pattern)), key=len, default=[])
+    """The conditions of the space that has most, of the settings that a glob selects; [] where there is none.
+
+    A space's own name selects all of it.
+    """
+    whole = [space for space in spaces(store) if space.name == pattern]
+    return max((list(space.settings) for space in whole or spaces(store, pattern)), key=len, default=[])
 
 
 def embed_command(store: "Store", setting: Setting, conditions: Sequence[str | None]) -> str:

@@ -1,18 +1,15 @@
 """What went wrong, as HTTP says it: a status, and one line for whoever asked, in the shape of OpenAI's errors."""
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..errors import CieError, ConditionError, ImageError, OptionError
+from ..errors import CieError, ConditionError, ExtraError, ImageError, NotStoredError, OptionError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
-
-logger = logging.getLogger(__name__)
 
 
 class NotThereError(CieError):
@@ -42,8 +39,14 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def explain(app: "FastAPI", invalid: tuple[type[CieError], ...] = (OptionError, ConditionError, ImageError)) -> None:
-    """Have an application answer errors as `problem` does, never with a traceback.
+INVALID: tuple[type[CieError], ...] = (OptionError, ConditionError, ExtraError, ImageError)
+
+
+def explain(app: "FastAPI", *, invalid: tuple[type[CieError], ...] = INVALID) -> None:
+    """Have an application answer what a user or the machine is the reason of as `problem` says it.
+
+    400: the request; 404: what it names is not there; 409: the database; 422: it is no such request; 503: not now.
+    `safety.Guard` answers what is a fault of this program.
 
     Args:
         app: The application.
@@ -55,7 +58,7 @@ def explain(app: "FastAPI", invalid: tuple[type[CieError], ...] = (OptionError, 
         message = " ".join(str(error).split())
         if isinstance(error, BusyError):
             return JSONResponse(problem(message, "busy"), 503, headers={"Retry-After": str(error.retry_after)})
-        if isinstance(error, NotThereError):
+        if isinstance(error, NotThereError | NotStoredError):
             return JSONResponse(problem(message, "not_found"), 404)
         if isinstance(error, invalid):
             return JSONResponse(problem(message, "invalid_request"), 400)
@@ -65,16 +68,9 @@ def explain(app: "FastAPI", invalid: tuple[type[CieError], ...] = (OptionError, 
     def of_request(_: "Request", error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-        return JSONResponse(
-            problem(f"{place}: {first['msg'].removeprefix('Value error, ')}", "invalid_request", place), 422
-        )
+        said = first["msg"].removeprefix("Value error, ")
+        return JSONResponse(problem(f"{place}: {said}", "invalid_request", place), 422)
 
     @app.exception_handler(HTTPException)
     def of_http(_: "Request", error: HTTPException) -> JSONResponse:
         return JSONResponse(problem(str(error.detail), "http"), error.status_code, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    def of_ours(_: "Request", error: Exception) -> JSONResponse:
-        logger.error("internal error", exc_info=error)
-        message = f"internal error: {type(error).__name__} (a fault of this program: the terminal says more)"
-        return JSONResponse(problem(message, "internal"), 500)

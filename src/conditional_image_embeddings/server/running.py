@@ -1,12 +1,17 @@
 """A server in this process: a free port, loopback unless asked otherwise, and a browser once it answers."""
 
+import asyncio
 import logging
 import math
+import os
+import signal
 import socket
+import sys
 import threading
 import time
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
@@ -16,13 +21,14 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-GRACE = 5  # seconds that requests in flight have at the end
+BACKLOG = 128  # connections that wait to be accepted
+GRACE = 2  # seconds that requests in flight have at the end
 
 logger = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int | None, first: int) -> socket.socket:
-    """A socket to serve on.
+    """A socket to serve on; who connects from now on waits until it is served.
 
     Args:
         host: An address or name of this machine.
@@ -33,18 +39,21 @@ def listen(host: str, port: int | None, first: int) -> socket.socket:
         OptionError: the port is taken or not allowed, or the host is none of this machine.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port or first, type=socket.SOCK_STREAM)[0]
+        every = socket.getaddrinfo(host.strip("[]"), port or first, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = every[0]
     except (OSError, UnicodeError) as error:
         raise OptionError(f"{host!r} is no address of this machine: {error}") from error
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # Without its protocol, asyncio would not turn off Nagle's algorithm, and each answer would come 40 ms late.
+    found = socket.socket(family, kind, protocol)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind(address)
+        found.listen(BACKLOG)  # now: two that are bound to one port learn only here that it is taken
     except OSError as error:
         if port is None:
+            found.close()
             with suppress(OSError):
-                found.bind((address[0], 0, *address[2:]))
-                return found
+                return socket.create_server((address[0], 0, *address[2:]), family=family, backlog=BACKLOG)
         found.close()
         reason = (error.strerror or str(error)).lower()
         raise OptionError(f"cannot listen on {host}, port {port or first}: {reason}; choose another --port") from error
@@ -90,18 +99,49 @@ def server_of(app: "FastAPI", *, grace: float = GRACE, **config: Any) -> "uvicor
     return uvicorn.Server(uvicorn.Config(app, **own | config))
 
 
-def run(server: "uvicorn.Server", listening: socket.socket, *, browser: bool = False) -> None:
+def run(
+    app: "FastAPI", listening: socket.socket, *, browser: bool = False, server: "uvicorn.Server | None" = None
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        server: What `server_of` gave.
+        app: The application.
         listening: What `listen` gave.
         browser: Open it in the user's browser once it answers.
+        server: What `server_of` made of it otherwise than by default.
     """
+    server = server_of(app) if server is None else server
     if browser:
         threading.Thread(target=_open_browser, args=(server, address_of(listening)), daemon=True).start()
-    with listening, suppress(KeyboardInterrupt):  # uvicorn raises the signal again, after it has ended well
+    with listening, _ended_by_signals(), suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
+    if any(each is not threading.main_thread() and not each.daemon for each in threading.enumerate()):
+        sys.stdout.flush()  # an answer is still computed, for nobody: it may take minutes, and writes nothing by halves
+        sys.stderr.flush()
+        os._exit(0)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends a server as Ctrl-C does: uvicorn raises either again, after the server has ended well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    quiet = logging.getLogger("uvicorn.error")
+    quiet.addFilter(_no_cancelled)
+    try:
+        yield
+    finally:
+        quiet.removeFilter(_no_cancelled)
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+
+def _no_cancelled(record: logging.LogRecord) -> bool:
+    """Requests that are given up at the end are no errors."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "timeout graceful shutdown exceeded" not in str(record.msg)
 
 
 def _open_browser(server: "uvicorn.Server", address: str) -> None:

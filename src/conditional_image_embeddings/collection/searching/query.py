@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import OptionError, StoreError, preview
+from ...errors import NotStoredError, OptionError, preview
 from ...inputs.conditions import normalized_text
 from ...inputs.encoded import read_encoded
 from ...methods.bound import encode_under
@@ -133,7 +133,7 @@ def _stored(store: Store, setting: Setting, image_ids: Sequence[str]) -> NDArray
         close = difflib.get_close_matches(missing[0], known, n=3)
         hint = f"; similar: {', '.join(map(repr, close))}" if close else ""
         named = preview([repr(each) for each in missing])
-        raise StoreError(f"{named} has no vector under {setting.condition!r} in {store.uri}{hint}")
+        raise NotStoredError(f"{named} has no vector under {setting.condition!r} in {store.uri}{hint}")
     return vectors
 
 

@@ -22,6 +22,7 @@ from .neighbours import MAX_CANDIDATES, nearest
 
 SCORED = 20  # candidates per hit asked for that are scored, under several conditions, but
 MIN_SCORED = 400  # never fewer than so many
+LOOKED_UP = 24  # to look up one image's vectors takes as long as to read those of so many in their order
 
 Vector = NDArray[np.float32]
 Result = TypeVar("Result")
@@ -48,6 +49,9 @@ def score_candidates(
     asked = choice.k + len(choice.without)
     if rows < MIN_ROWS or not 0 < asked <= MAX_CANDIDATES // 4:
         return None
+    most_scored = max(MIN_SCORED, asked * SCORED)
+    if len(settings) > 1 and min(most_scored, MAX_CANDIDATES) * LOOKED_UP > rows:
+        return None
     if len(settings) == 1:
         image_ids, similarities = nearest(store, settings[0], vectors[0], asked, where_ids=choice.among)
         return Scored(pa.array(image_ids, pa.string()), similarities[:, None])
@@ -60,7 +64,7 @@ def score_candidates(
         most.update({image_id: factor * (similar - least) for image_id, similar in rough.items()})
     among = None if choice.among is None else set(choice.among)
     names = [name for name, _ in most.most_common() if among is None or name in among]
-    scored = _scored(store, settings, vectors, names[: max(MIN_SCORED, asked * SCORED)])
+    scored = _scored(store, settings, vectors, names[:most_scored])
     return scored if len(scored.image_ids) >= min(asked, rows) else None
 
 
@@ -89,10 +93,11 @@ def score_all(store: Store, settings: Sequence[Setting], vectors: Sequence[Vecto
     Raises:
         StoreError: there is none.
     """
-    image_ids, similarities = store.similarities(settings[0], vectors[0])
-    columns = [similarities]
-    for setting, vector in zip(settings[1:], vectors[1:], strict=True):
-        others, similarities = store.similarities(setting, vector)
+    (image_ids, first), *rest = _side_by_side(
+        lambda each: store.similarities(*each), list(zip(settings, vectors, strict=True))
+    )
+    columns = [first]
+    for others, similarities in rest:
         rows = pc.index_in(image_ids, value_set=others)
         there = rows.is_valid()
         if not pc.all(there, min_count=0).as_py():

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ class BusyError(StoreError):
     """A database that another process is writing to."""
 
 
+@dataclass
+class Block:
+    """What was seen since a block of reading began: the tables' names, the tables, and their schemas, by name."""
+
+    names: list[str] | None = None
+    tables: dict[str, Any] = field(default_factory=dict)
+    schemas: dict[str, pa.Schema] = field(default_factory=dict)
+
+
 class Database:
     """A LanceDB directory, or any URI that LanceDB takes (`s3://...`).
 
@@ -60,7 +70,7 @@ class Database:
         self.uri = str(self.directory or uri)
         self._held: os.stat_result | None = None
         self._warned: set[str] = set()
-        self._opened: ContextVar[dict[str, Any] | None] = ContextVar("opened", default=None)
+        self._block: ContextVar[Block | None] = ContextVar("block", default=None)
         if self.directory is not None:
             if self.directory.exists() and not self.directory.is_dir():
                 raise StoreError(f"{self.uri} is a file, not a database: choose a directory with -e")
@@ -114,13 +124,16 @@ class Database:
     def reading(self) -> Iterator[None]:
         """Open each table once in this block, and in what takes part in its context: opening one takes milliseconds.
 
-        A block is short: what is dropped and made anew meanwhile is not seen.
+        A block is short: what is dropped and made anew meanwhile is not seen. One within another is part of it.
         """
-        token = self._opened.set({})
+        if self._block.get() is not None:
+            yield
+            return
+        token = self._block.set(Block())
         try:
             yield
         finally:
-            self._opened.reset(token)
+            self._block.reset(token)
 
     def _check_held(self) -> None:
         """Whether what is held is what lies there."""
@@ -137,6 +150,9 @@ class Database:
         )
 
     def _names(self) -> list[str]:
+        block = self._block.get()
+        if block is not None and block.names is not None:
+            return block.names
         names: list[str] = []
         token = None
         with self._explained("read"):
@@ -145,7 +161,10 @@ class Database:
                 names += page.tables
                 token = page.page_token
                 if not token:
-                    return names
+                    break
+        if block is not None:
+            block.names = names
+        return names
 
     def _open(self, name: str, schema: pa.Schema | None = None) -> Any:
         """The table, or None where there is none (or only the folder of one that was killed at its birth).
@@ -154,19 +173,27 @@ class Database:
             StoreError: it cannot be read, or has not the columns of `schema`.
         """
         with self._explained("read", name):
-            opened = self._opened.get()
-            table = None if opened is None else opened.get(name)
+            block = self._block.get()
+            table = None if block is None else block.tables.get(name)
             try:
                 table = self._db.open_table(name) if table is None else table
             except ValueError as error:
                 if "was not found" in str(error):
                     return None
                 raise
-            if opened is not None:
-                opened[name] = table
-            if schema is not None and (reason := misfit(table.schema, schema)) is not None:
+            if block is not None:
+                block.tables[name] = table
+            if schema is not None and (reason := misfit(self._schema(table), schema)) is not None:
                 raise self._damaged(name, reason)
             return table
+
+    def _schema(self, table: Any) -> pa.Schema:
+        block = self._block.get()
+        if block is None:
+            return table.schema
+        if table.name not in block.schemas:
+            block.schemas[table.name] = table.schema
+        return block.schemas[table.name]
 
     def _open_or_create(self, name: str, schema: pa.Schema) -> Any:
         table = self._open(name, schema)

@@ -105,7 +105,7 @@ class SettingTables(ImageTables):
         """
         if name not in self._settings:
             table = self._open(name)
-            metadata = {} if table is None else table.schema.metadata or {}
+            metadata = {} if table is None else self._schema(table).metadata or {}
             if table is None or not (METADATA_KEY in metadata or _names_setting(name)):
                 return None
             try:

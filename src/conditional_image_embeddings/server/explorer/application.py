@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,6 @@ def _free_name(path: str, taken: Iterable[str]) -> str:
     """What a database is called in links: its folder's name, with a number where that is taken."""
     parts = [part for part in path.replace("\\", "/").split("/") if part]
     base = re.sub(r"[^A-Za-z0-9_.-]+", "_", parts[-1] if parts else "").strip("_.-") or "collection"
-    return next(
-        name for number in range(1, 10_000) if (name := base if number == 1 else f"{base}-{number}") not in taken
-    )
+    used = {*taken, "collections"}  # /api/collections lists them
+    numbered = (base if number == 1 else f"{base}-{number}" for number in count(1))
+    return next(name for name in numbered if name not in used)

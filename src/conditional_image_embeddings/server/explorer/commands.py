@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from ...collection.words import EMPTY
 from .requests import Aspect, CommandRequest, Filters, Weighted
@@ -20,10 +21,14 @@ def command(db: str, request: CommandRequest, *, several_spaces: bool, chosen: b
         several_spaces: Whether the database has more than the one that is looked at.
         chosen: Whether images are shown that no option describes (a group, a lasso): these are read from a file.
     """
-    parts, notes = [*_beginning(db, request)], []
+    parts, notes = [*_beginning(f"./{db}" if db.startswith("-") else db, request)], []
     if several_spaces:
         parts += ["--setting", request.space]
-    if request.shows in {"images", "words"}:
+    if request.shows == "compare" and request.pair is not None:
+        parts += ["--", *request.pair]
+    if request.shows == "duplicates" and len(counted := _counted(request)) > 1 and None in counted:
+        notes.append("the command line has no way to say that they are alike under no condition too")
+    if request.shows != "compare":
         parts += _filters(request.filters)
         if chosen:
             parts += ["--among", CHOSEN]
@@ -34,9 +39,10 @@ def command(db: str, request: CommandRequest, *, several_spaces: bool, chosen: b
 
 
 def _beginning(db: str, request: CommandRequest) -> Iterator[str]:
-    conditions = [each for each in request.conditions if each.weight] or [Aspect(condition=None)]
+    conditions = _counted(request).values()
+    (first, *_) = conditions
     if request.shows == "groups":
-        yield from ("cie", "cluster", db, *_condition(conditions[0].condition))
+        yield from ("cie", "cluster", db, *_condition(first.condition))
         if request.groups is not None:
             yield from ("-n", str(request.groups))
     elif request.shows == "duplicates":
@@ -44,13 +50,13 @@ def _beginning(db: str, request: CommandRequest) -> Iterator[str]:
         for each in conditions:
             yield from _condition(each.condition)
         if request.threshold is not None:
-            yield from ("--threshold", f"{request.threshold:g}")
+            yield from ("--threshold", _number(request.threshold))
     elif request.shows == "compare" and request.pair is not None:
-        yield from ("cie", "compare", db, "--", *request.pair)
+        yield from ("cie", "compare", db)
     elif request.shows == "words" or not request.query:
         yield from ("cie", "words", db)
         for each in conditions:
-            yield from _condition(each.condition)
+            yield from ("--no-condition",) if each.condition is None else _condition(each.condition)
     else:
         yield from ("cie", "search", db)
         yield from _weighted("--text", request.query.text)
@@ -58,11 +64,21 @@ def _beginning(db: str, request: CommandRequest) -> Iterator[str]:
         yield from _weighted("--image", [Weighted(value=UPLOAD, weight=each.weight) for each in request.query.upload])
         for each in conditions:
             if each.condition is None:
-                yield from ("--no-condition", f"{each.weight:g}")
+                yield from ("--no-condition", _number(each.weight))
             else:
                 weighted = each.weight != 1 or re.search(r":[-+]?[\d.]+$", each.condition)
-                yield from ("-c", f"{each.condition}:{each.weight:g}" if weighted else each.condition)
-        yield from ("--cut", "auto") if request.cut else ("-k", str(request.k))
+                yield from ("-c", f"{each.condition}:{_number(each.weight)}" if weighted else each.condition)
+        yield from ("-k", str(request.k), *(("--cut", "auto") if request.cut else ()))
+
+
+def _counted(request: CommandRequest) -> dict[str | None, Aspect]:
+    """The conditions that count."""
+    return {each.condition: each for each in request.conditions if each.weight} or {None: Aspect(condition=None)}
+
+
+def _number(value: float) -> str:
+    """All its digits, without an exponent."""
+    return format(Decimal(repr(value)).normalize(), "f")
 
 
 def _condition(name: str | None) -> Iterator[str]:
@@ -74,7 +90,7 @@ def _weighted(option: str, several: Sequence[Weighted]) -> Iterator[str]:
     for each in several:
         if each.weight:
             plain = each.weight == 1 and not re.match(r"[-+]?[\d.]+:", each.value)
-            yield f"{option}={each.value}" if plain else f"{option}={each.weight:g}:{each.value}"
+            yield f"{option}={each.value}" if plain else f"{option}={_number(each.weight)}:{each.value}"
 
 
 def _filters(filters: Filters) -> Iterator[str]:

@@ -21,15 +21,15 @@ class Models:
     def __init__(self, collection: Collection, keep: float) -> None:
         self._collection, self._keep = collection, keep
         self._lock = threading.Lock()
-        self._loading_since: float | None = None
+        self._loading: list[float] = []  # since when, of each request that waits for a model
         self._in_use = 0
         self._timer: threading.Timer | None = None
 
     def state(self) -> dict[str, Any]:
         """`{state, seconds}`: "loading" for so many seconds, "ready" or "absent"."""
         with self._lock:
-            if self._loading_since is not None:
-                return {"state": "loading", "seconds": time.monotonic() - self._loading_since}
+            if self._loading:
+                return {"state": "loading", "seconds": time.monotonic() - self._loading[0]}
         return {"state": "ready" if self._collection.models_loaded else "absent", "seconds": 0}
 
     @contextmanager
@@ -38,18 +38,19 @@ class Models:
         if not by:
             yield
             return
+        since = time.monotonic()
         with self._lock:
             self._in_use += 1
+            self._loading.append(since)
             if self._timer is not None:
                 self._timer.cancel()
-            if self._loading_since is None:
-                self._loading_since = time.monotonic()
+                self._timer = None
         try:
             try:
                 self._collection.load_models(list(conditions), setting=space.name)
             finally:
                 with self._lock:
-                    self._loading_since = None
+                    self._loading.remove(since)
             yield
         finally:
             with self._lock:
@@ -64,8 +65,9 @@ class Models:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
 
     def _let_go(self) -> None:
         with self._lock:
-            if not self._in_use:
+            if threading.current_thread() is self._timer:  # else somebody came just now
                 self._collection.unload_models()

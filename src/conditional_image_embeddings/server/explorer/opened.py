@@ -8,7 +8,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from cachetools import LRUCache
 
@@ -25,7 +25,8 @@ from .models import Models
 from .requests import Filters, Query, View
 from .uploads import Uploads
 
-KEPT_RESULTS = 48
+KEPT_RESULTS = 3_000_000  # images that they name together: 100 to 200 bytes each
+ONE_RESULT = 3_000  # what one weighs besides
 KEPT_THUMBNAILS = 64 * 2**20  # bytes
 
 Result = TypeVar("Result")
@@ -46,8 +47,9 @@ class OpenedCollection:
         self.collection = Collection(path, **loading)
         self.uploads = Uploads()
         self.models = Models(self.collection, keep_model)
-        self._results: LRUCache[Hashable, _Once] = LRUCache(KEPT_RESULTS)
-        self._thumbnails: LRUCache[tuple[str, str], bytes] = LRUCache(KEPT_THUMBNAILS, getsizeof=len)
+        self._results: LRUCache[Hashable, Any] = LRUCache(KEPT_RESULTS, getsizeof=_weight)
+        self._computing: dict[Hashable, _Once] = {}
+        self._thumbnails: LRUCache[tuple[str, str, str], bytes] = LRUCache(KEPT_THUMBNAILS, getsizeof=len)
         self._lock = threading.Lock()
 
     # What there is.
@@ -123,12 +125,15 @@ class OpenedCollection:
         key = ("ids", space, self.state_of(self.space(space)), tuple(conditions), _key(filters))
         return self._once(key, compute)
 
-    def passing(self, space: str, filters: Filters) -> dict[str, Any]:
-        """Filters as keywords of the collection's functions."""
+    def passing(self, space: str, filters: Filters, *, grouped: Filters | None = None) -> dict[str, Any]:
+        """Filters as keywords of the collection's functions.
+
+        `grouped`: the filters that the images passed of which a group is one, if others.
+        """
         among: list[str] | None = None
         if filters.group is not None:
             asked = filters.group
-            groups = self.clusters(space, asked.condition, asked.n)
+            groups = self.clusters(space, asked.condition, asked.n, grouped or filters)
             if asked.number > len(groups):
                 raise OptionError(
                     f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}"
@@ -144,42 +149,58 @@ class OpenedCollection:
             facets.setdefault(each.condition, []).extend(words)
         return {"where": filters.where, "facets": facets or None, "among": among}
 
-    def clusters(self, space: str, condition: str | None, n: int | None) -> list[Cluster]:
-        """As `collection.cluster`."""
-        key = ("clusters", space, self.state_of(self.space(space)), condition, n)
-        return self._once(key, lambda: self.collection.cluster(condition, n, setting=space))
+    def clusters(self, space: str, condition: str | None, n: int | None, filters: Filters) -> list[Cluster]:
+        """As `collection.cluster`, of the images that pass the filters; one for a group is none of them."""
+        others = filters.model_copy(update={"group": None})
 
-    def duplicates(self, space: str, conditions: Sequence[str | None], threshold: float | None) -> list[Duplicate]:
-        """As `collection.duplicates`."""
-        key = ("duplicates", space, self.state_of(self.space(space)), tuple(conditions), threshold)
-        return self._once(
-            key,
-            lambda: self.collection.duplicates(conditions, threshold=threshold, setting=space, show_progress_bar=False),
-        )
+        def compute() -> list[Cluster]:
+            return self.collection.cluster(condition, n, setting=space, **self.passing(space, others))
 
-    def map(self, space: str, condition: str | None) -> ImageMap:
+        return self._once(("clusters", space, self.state_of(self.space(space)), condition, n, _key(others)), compute)
+
+    def duplicates(
+        self, space: str, conditions: Sequence[str | None], threshold: float | None, filters: Filters
+    ) -> list[Duplicate]:
+        """As `collection.duplicates`, of the images that pass the filters."""
+
+        def compute() -> list[Duplicate]:
+            passing = self.passing(space, filters)
+            return self.collection.duplicates(
+                conditions, threshold=threshold, setting=space, show_progress_bar=False, **passing
+            )
+
+        state = self.state_of(self.space(space))
+        return self._once(("duplicates", space, state, tuple(conditions), threshold, _key(filters)), compute)
+
+    def map(self, space: str, condition: str | None, method: Literal["pca"] | None = None) -> ImageMap:
         """As `collection.map`."""
-        key = ("map", space, self.state_of(self.space(space)), condition)
-        return self._once(key, lambda: self.collection.map(condition, setting=space))
+        key = ("map", space, self.state_of(self.space(space)), condition, method)
+        return self._once(key, lambda: self.collection.map(condition, method=method, setting=space))
 
     def thumbnail(self, space: str, image_id: str) -> bytes | None:
         """The stored picture of an image, encoded; None where there is none."""
-        self.fetch_thumbnails(space, [image_id])
-        with self._lock:
-            return self._thumbnails.get((space, image_id))
+        return self.fetch_thumbnails(space, [image_id]).get(image_id)
 
-    def fetch_thumbnails(self, space: str, image_ids: Iterable[str]) -> None:
-        """Have pictures at hand: of many images at once it takes hardly longer than of one."""
+    def fetch_thumbnails(self, space: str, image_ids: Iterable[str]) -> dict[str, bytes]:
+        """Pictures of those images that have one, and are kept: of many at once it takes hardly longer than of one."""
+        found, missing = {}, []
+        known = self.space(space)
+        state, first = self.state_of(known), known.shared
         with self._lock:
-            missing = [each for each in image_ids if (space, each) not in self._thumbnails]
-        if not missing:
-            return
-        first = self.space(space).shared
-        found = self.collection.store.thumbnails(first.dataset, missing, source=first.source)
-        with self._lock:
-            for image_id, data in found.items():
-                if data and len(data) < KEPT_THUMBNAILS:
-                    self._thumbnails[space, image_id] = data
+            for each in image_ids:
+                data = self._thumbnails.get((space, state, each))
+                if data is None:
+                    missing.append(each)
+                else:
+                    found[each] = data
+        if missing:
+            stored = self.collection.store.thumbnails(first.dataset, missing, source=first.source)
+            found |= {image_id: data for image_id, data in stored.items() if data}
+            with self._lock:
+                for image_id in missing:
+                    if 0 < len(found.get(image_id, b"")) < KEPT_THUMBNAILS:
+                        self._thumbnails[space, state, image_id] = found[image_id]
+        return found
 
     def close(self) -> None:
         """Let go of the models and the database."""
@@ -189,16 +210,18 @@ class OpenedCollection:
     def _once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """What was computed under a key, by whoever asked first."""
         with self._lock:
-            once = self._results.get(key)
-            if once is None:
-                once = self._results[key] = _Once()
+            if key in self._results:
+                kept: Result = self._results[key]
+                return kept
+            once = self._computing.setdefault(key, _Once())
         try:
             found: Result = once.value(compute)
-        except BaseException:
             with self._lock:
-                if self._results.get(key) is once:
-                    del self._results[key]
-            raise
+                self._results[key] = found
+        finally:
+            with self._lock:
+                if self._computing.get(key) is once:
+                    del self._computing[key]
         return found
 
 
@@ -219,3 +242,14 @@ class _Once:
 def _key(part: Query | Filters) -> str:
     """Short, however long a lasso is."""
     return hashlib.sha256(part.model_dump_json().encode()).hexdigest()
+
+
+def _weight(result: Any) -> int:
+    """Of a result, in images; one that is larger than all that may be kept is kept alone."""
+    if isinstance(result, Ranking):
+        images = max(len(result), result.images)  # it holds every cosine, for its percentiles
+    elif isinstance(result, ImageMap):
+        images = len(result.image_ids)
+    else:
+        images = sum(each.size if isinstance(each, Cluster) else 1 for each in result)
+    return min(KEPT_RESULTS, ONE_RESULT + images)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ...collection.searching.hits import MOST_HITS
 
@@ -55,7 +55,7 @@ class Facet(Strict):
 
 
 class Group(Strict):
-    """A group of `cluster`: its number, of n (null: as many as fit best)."""
+    """A group of `cluster`, of the images that pass the other filters: its number, of n (null: as many as fit best)."""
 
     condition: Name | None
     n: int | None = Field(default=None, ge=1, le=100_000)
@@ -78,11 +78,18 @@ class Filters(Strict):
     lasso: Lasso | None = None
 
 
+def _each_once(conditions: list[Aspect]) -> list[Aspect]:
+    names = [each.condition for each in conditions]
+    if len({*names}) < len(names):
+        raise ValueError("a condition is there more than once")  # caught
+    return conditions
+
+
 class View(Strict):
     """What the page shows: of which space, in which respects, near to what, of which images."""
 
     space: Name
-    conditions: list[Aspect] = Field(min_length=1, max_length=100)
+    conditions: Annotated[list[Aspect], AfterValidator(_each_once)] = Field(min_length=1, max_length=100)
     query: Query = Query()
     filters: Filters = Filters()
     cut: bool = False
@@ -125,6 +132,7 @@ class ClustersRequest(Strict):
     space: Name
     condition: Name | None
     n: int | None = Field(default=None, ge=1, le=1000)
+    filters: Filters = Filters()
 
 
 class DuplicatesRequest(Strict):
@@ -133,19 +141,22 @@ class DuplicatesRequest(Strict):
     space: Name
     conditions: list[Name | None] = Field(min_length=1, max_length=100)
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    filters: Filters = Filters()
 
 
 class MapRequest(Strict):
-    """The map of a condition, on which what does not pass is faint."""
+    """The map of a condition, on which what does not pass is faint; by "pca" it is there soon."""
 
     space: Name
     condition: Name | None
+    method: Literal["pca"] | None = None
     filters: Filters = Filters()
 
 
 class PointsRequest(MapRequest):
-    """Which images some points of a map are."""
+    """Which images some points of a map are; `images` says of which map, as it did itself."""
 
+    images: str | None = Field(None, max_length=64)
     points: list[Annotated[int, Field(ge=0)]] = Field(max_length=MOST_AT_ONCE)
 
 

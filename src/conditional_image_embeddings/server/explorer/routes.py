@@ -1,21 +1,17 @@
 """What the page asks and is answered: each answer is a function of `collection`, in JSON."""
 
-import base64
-import csv
 import hashlib
-import io
-import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncIterator
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from ...methods.registry import describe
 from ..problems import NotThereError
-from . import commands, pictures
+from . import commands, exports, pictures
+from .answers import hit_answer, map_words, packed, space_answer, words_answer
 from .opened import OpenedCollection
 from .requests import (
     Answer,
@@ -34,24 +30,19 @@ from .requests import (
 )
 from .uploads import MAX_UPLOAD
 
-if TYPE_CHECKING:
-    from ...collection.searching.hits import Hit
-    from ...collection.spaces import Space
-
 SHOWN_WORDS = 200  # per condition, in the list of facets
-MAP_WORDS = 11  # that have a colour of their own
 COVERS = 4
-NO_WORD = 255
 
 router = APIRouter(prefix="/api")
 
 
-def opened(request: Request, name: str) -> OpenedCollection:
-    """The collection that a path names."""
+async def opened(request: Request, name: str) -> AsyncIterator[OpenedCollection]:
+    """The collection that a path names, each of whose tables is opened once per request."""
     found: OpenedCollection | None = request.app.state.collections.get(name)
     if found is None:
         raise NotThereError(f"no collection {name!r} is open here")
-    return found
+    with found.collection.store.reading():  # in the request's own context, of which the answer's thread has a copy
+        yield found
 
 
 Opened = Annotated[OpenedCollection, Depends(opened)]
@@ -67,14 +58,13 @@ def collections(request: Request) -> Answer:
 @router.get("/{name}")
 def collection(db: Opened) -> Answer:
     """The spaces of a collection: what can be asked of it."""
-    with db.collection.store.reading():
-        return {"name": db.name, "path": db.path, "spaces": [_space(db, space) for space in db.spaces()]}
+    return {"name": db.name, "path": db.path, "spaces": [space_answer(db, space) for space in db.spaces()]}
 
 
 @router.get("/{name}/state")
 def state(db: Opened, space: Annotated[str | None, Query()] = None) -> Answer:
     """What changes when a space does, and how many images it has: the page asks now and then."""
-    found = next((each for each in db.spaces() if each.name == space), None)
+    found = next((each for each in db.spaces() if each.name == space or not space), None)
     if found is None:
         return {"state": None, "images": 0}
     images = max(db.collection.store.count(setting) for setting in found.settings.values())
@@ -91,14 +81,18 @@ def images(db: Opened, asked: ImagesRequest) -> Answer:
         db.fetch_thumbnails(asked.space, [hit.image_id for hit in hits])
         return {
             "total": len(ranking), "searched": ranking.images, "cut": ranking.cut, "exact": ranking.exact,
-            "ranked": True, "images": [_hit(hit, names) for hit in hits],
+            "ranked": True, "images": [hit_answer(hit, names) for hit in hits],
         }  # fmt: skip
     image_ids = db.shown(asked)
     part = image_ids[asked.offset : asked.offset + asked.limit]
     db.fetch_thumbnails(asked.space, part)
     known = db.collection.images(part, names, setting=asked.space) if part else []
     rows = [
-        {"rank": asked.offset + place, "image_id": each.image_id, "words": [_words(each.words.get(n)) for n in names]}
+        {
+            "rank": asked.offset + place,
+            "image_id": each.image_id,
+            "words": [words_answer(each.words.get(n)) for n in names],
+        }
         for place, each in enumerate(known, 1)
     ]
     return {"total": len(image_ids), "searched": len(image_ids), "cut": None, "exact": True, "ranked": False,
@@ -111,7 +105,7 @@ def facets(db: Opened, asked: FacetsRequest) -> Answer:
     told = []
     for condition in asked.conditions:
         others = [each for each in asked.filters.facets if each.condition != condition]
-        filters = db.passing(asked.space, asked.filters.model_copy(update={"facets": others}))
+        filters = db.passing(asked.space, asked.filters.model_copy(update={"facets": others}), grouped=asked.filters)
         counted = db.collection.facets([condition], setting=asked.space, **filters)
         (several,) = counted.by_condition.values()
         words = [(next(iter(each.words.values())), each.count) for each in several]
@@ -126,7 +120,7 @@ def image(db: Opened, asked: ImageRequest) -> Answer:
     """What is known of an image, and its words under every condition."""
     space = db.space(asked.space)
     (known,) = db.collection.images([asked.image_id], list(space.settings), setting=asked.space)
-    words = [{"condition": name, "words": _words(known.words.get(name))} for name in space.settings]
+    words = [{"condition": name, "words": words_answer(known.words.get(name))} for name in space.settings]
     return {
         "image_id": known.image_id, "path": known.path, "width": known.width, "height": known.height,
         "bytes": known.size, "words": words, **pictures.presence(db.collection.store, space, asked.image_id),
@@ -145,7 +139,7 @@ def compare(db: Opened, asked: CompareRequest) -> Answer:
 @router.post("/{name}/clusters")
 def clusters(db: Opened, asked: ClustersRequest) -> Answer:
     """Groups, each with the images nearest to its centre."""
-    groups = db.clusters(asked.space, asked.condition, asked.n)
+    groups = db.clusters(asked.space, asked.condition, asked.n, asked.filters)
     db.fetch_thumbnails(asked.space, [each for group in groups for each in group.images[:COVERS]])
     return {
         "groups": [
@@ -161,7 +155,7 @@ def clusters(db: Opened, asked: ClustersRequest) -> Answer:
 @router.post("/{name}/duplicates")
 def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
     """Images that are alike, group by group."""
-    rows = db.duplicates(asked.space, asked.conditions, asked.threshold)
+    rows = db.duplicates(asked.space, asked.conditions, asked.threshold, asked.filters)
     shown = rows[:2000]
     db.fetch_thumbnails(asked.space, [each.image_id for each in shown])
     return {
@@ -177,29 +171,31 @@ def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
 @router.post("/{name}/map")
 def image_map(db: Opened, asked: MapRequest) -> Answer:
     """Every image's place, (x, y) as little-endian float32, and the number of its word, a byte each; 255 is none."""
-    found = db.map(asked.space, asked.condition)
-    words, numbers = _map_words(db, asked, found.image_ids)
+    found = db.map(asked.space, asked.condition, asked.method)
+    words, numbers = map_words(db, asked.space, asked.condition, found.image_ids)
     passing = None
     if asked.filters != Filters():
         passes = set(db.image_ids(asked.space, [asked.condition], asked.filters))
-        passing = _packed(np.array([each in passes for each in found.image_ids], np.uint8))
+        passing = packed(np.array([each in passes for each in found.image_ids], np.uint8))
     return {
         "count": len(found.image_ids), "made_by": found.made_by, "words": words, "passing": passing,
-        "places": _packed(found.places.astype("<f4")), "numbers": _packed(numbers),
-        "images": hashlib.sha256("\n".join(found.image_ids).encode()).hexdigest(),
+        "places": packed(found.places.astype("<f4")), "numbers": packed(numbers),
+        "images": _digest(found.image_ids),
     }  # fmt: skip
 
 
 @router.post("/{name}/points")
 def points(db: Opened, asked: PointsRequest) -> Answer:
     """Which images some points of a map are."""
-    image_ids = db.map(asked.space, asked.condition).image_ids
-    if any(point >= len(image_ids) for point in asked.points):
+    image_ids = db.map(asked.space, asked.condition, asked.method).image_ids
+    changed = asked.images is not None and asked.images != _digest(image_ids)
+    if changed or any(point >= len(image_ids) for point in asked.points):
         raise NotThereError("the map has changed since: load the page again")
     found = [image_ids[point] for point in asked.points]
     db.fetch_thumbnails(asked.space, found)
     known = db.collection.images(found, [asked.condition], setting=asked.space) if found else []
-    return {"images": [{"image_id": each.image_id, "words": _words(each.words.get(asked.condition))} for each in known]}
+    told = [(each.image_id, words_answer(each.words.get(asked.condition))) for each in known]
+    return {"images": [{"image_id": image_id, "words": words} for image_id, words in told]}
 
 
 @router.post("/{name}/uploads")
@@ -258,25 +254,18 @@ def original(db: Opened, space: Annotated[str, Query()], image: Annotated[str, Q
 def export(db: Opened, asked: ExportRequest) -> Response:
     """A list of images to keep, as a file."""
     names = [each.condition for each in asked.conditions]
-    scores: dict[str, float] = {}
+    scores: dict[str, float] | None = None
     if asked.query:
         ranking = db.ranking(asked)
         scores = dict(zip(ranking.image_ids, ranking.scores.tolist(), strict=True))
-    image_ids = asked.chosen if asked.chosen is not None else list(scores) if asked.query else db.shown(asked)
+    image_ids = asked.chosen
+    if image_ids is None:
+        image_ids = db.shown(asked) if scores is None else list(scores)
     known = db.collection.images(image_ids, names, setting=asked.space) if image_ids else []
-    if asked.format == "ids":
-        return _download("".join(f"{each.image_id}\n" for each in known), "ids.txt", "text/plain")
-    if asked.format == "paths":
-        return _download("".join(f"{each.path or each.image_id}\n" for each in known), "paths.txt", "text/plain")
-    rows = [
-        {"image_id": each.image_id, "path": each.path, "width": each.width, "height": each.height,
-         **({"score": scores.get(each.image_id)} if asked.query else {}),
-         "words": {name or "": _words(each.words.get(name)) for name in names}}
-        for each in known
-    ]  # fmt: skip
-    if asked.format == "json":
-        return _download(json.dumps(rows, indent=2, ensure_ascii=False), "images.json", "application/json")
-    return _download(_table(rows, names), "images.csv", "text/csv")
+    text, kind = exports.written(known, names, scores, asked.format)
+    name = {"paths": "paths.txt", "ids": "ids.txt", "csv": "images.csv", "json": "images.json"}[asked.format]
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)
 
 
 @router.post("/{name}/command")
@@ -287,77 +276,10 @@ def command(db: Opened, asked: CommandRequest) -> Answer:
     return {"command": text, "note": note}
 
 
-def _space(db: OpenedCollection, space: "Space") -> Answer:
-    store, first = db.collection.store, space.shared
-    method = describe(first.method)
-    return {
-        "space": space.name,
-        "method": first.method,
-        "title": method.title,
-        "model": first.model,
-        "is_refined": space.is_refined,
-        "source": first.source or first.dataset,
-        "conditions": [
-            {"condition": name, "images": store.count(setting), "has_words": store.count_words(setting) > 0}
-            for name, setting in space.settings.items()
-        ],
-        "state": db.state_of(space),
-    }
-
-
-def _hit(hit: "Hit", names: Sequence[str | None]) -> Answer:
-    return {
-        "rank": hit.rank,
-        "image_id": hit.image_id,
-        "score": hit.score,
-        "scores": [hit.scores.get(name) for name in names],
-        "percentiles": [hit.percentiles.get(name) for name in names],
-        "words": [_words(hit.words.get(name)) for name in names],
-    }
-
-
-def _words(told: Sequence[tuple[str, float]] | None) -> list[dict[str, Any]]:
-    return [{"word": word, "probability": probability} for word, probability in told or []]
-
-
-def _map_words(db: OpenedCollection, asked: MapRequest, image_ids: Sequence[str]) -> tuple[list[Answer], Any]:
-    """The most frequent first words, and which of them each image has."""
-    numbers = np.full(len(image_ids), NO_WORD, np.uint8)
-    setting = db.space(asked.space).settings[asked.condition]
-    if not db.collection.store.count_words(setting):
-        return [], numbers
-    counted = db.collection.facets([asked.condition], setting=asked.space)
-    (several,) = counted.by_condition.values()
-    words = [facet for facet in several if next(iter(facet.words.values())) is not None][:MAP_WORDS]
-    places = {image_id: place for place, image_id in enumerate(image_ids)}
-    number_of = {next(iter(facet.words.values())): number for number, facet in enumerate(words)}
-    for batch in db.collection.store.first_words(setting):
-        for image_id, word in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
-            if word in number_of and image_id in places:
-                numbers[places[image_id]] = number_of[word]
-    return [{"word": next(iter(facet.words.values())), "count": facet.count} for facet in words], numbers
-
-
-def _packed(array: Any) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")
-
-
-def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str | None]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [name for name in ("image_id", "path", "width", "height", "score") if not rows or name in rows[0]]
-    writer.writerow([*columns, *(name or "no condition" for name in names)])
-    for row in rows:
-        words = [", ".join(each["word"] for each in row["words"][name or ""]) for name in names]
-        writer.writerow([*(row[column] for column in columns), *words])
-    return text.getvalue()
+def _digest(image_ids: list[str]) -> str:
+    return hashlib.sha256("\n".join(image_ids).encode()).hexdigest()
 
 
 def _picture(data: bytes, kind: str) -> Response:
     # A picture may be replaced under its name: the browser keeps it for a short while only.
     return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=300"})
-
-
-def _download(text: str, name: str, kind: str) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)

@@ -28,7 +28,7 @@ const posted = (body, signal) => ({
 
 export const ask = async (path, body, signal) => (await answer(place(path), posted(body, signal))).json();
 export const collections = async () => (await (await answer("api/collections")).json()).collections;
-export const collection = async () => (await answer(`api/${encodeURIComponent(state.in)}`)).json();
+export const collection = async (signal) => (await answer(`api/${encodeURIComponent(state.in)}`, { signal })).json();
 export const stateNow = async () => (await answer(place(`state?${new URLSearchParams({ space: state.space ?? "" })}`))).json();
 export const modelState = async () => (await answer(place("model"))).json();
 export const download = async (body) => (await answer(place("export"), posted(body))).blob();

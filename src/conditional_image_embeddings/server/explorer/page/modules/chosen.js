@@ -15,7 +15,8 @@ export function pick(imageId, range = null) {
   go({ picked: isPicked(imageId) ? state.picked.filter((each) => each !== imageId) : [...state.picked, imageId] }, { replace: true });
 }
 
-export function drawChosen() {
+// `shown` images are those of the grid; null where they are not known.
+export function drawChosen(shown) {
   const place = byId("chosen");
   const several = state.picked.length;
   place.hidden = !several;
@@ -25,12 +26,12 @@ export function drawChosen() {
     h("span", { role: "status" }, `${plural(several, "image")} chosen`),
     several === 2 && h("button", { type: "button", class: "button primary", onclick: () => go({ pair: [...state.picked] }) }, "Compare"),
     several === 1 && h("span", { class: "note" }, "choose one more to compare"),
-    h("button", { type: "button", class: "button", onclick: () => openKeep() }, "Export"),
+    h("button", { type: "button", class: "button", onclick: () => openKeep(shown()) }, "Export"),
     h("button", { type: "button", class: "button quiet", onclick: () => go({ picked: [] }, { replace: true }) }, "Clear"),
   );
 }
 
-export function openKeep(shown = null) {
+export function openKeep(shown) {
   const dialog = byId("keep");
   const problem = h("p", { class: "error", role: "alert", hidden: true });
   const chosen = state.picked.length > 0;
@@ -41,7 +42,7 @@ export function openKeep(shown = null) {
     problem.hidden = true;
     try {
       const only = what.querySelector("input:checked").value === "chosen";
-      const blob = await download({ ...viewOf(), k: 100_000, chosen: only ? state.picked : null, format });
+      const blob = await download({ ...viewOf(), k: Math.max(1, shown ?? 1000), chosen: only ? state.picked : null, format });
       const link = h("a", { href: URL.createObjectURL(blob), download: NAMES[format][0] });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -107,11 +108,12 @@ export async function drawComparison() {
     const told = (words) => words.slice(0, 2).map((each) => `${word(each.word)} ${each.probability.toFixed(2)}`).join(", ");
     fill(dialog, title, faces,
       h("table", { class: "agreement" },
-        h("thead", {}, h("tr", {}, ["aspect", "alike", "", a, b].map((each) => h("th", { scope: "col" }, each)))),
+        h("thead", {}, h("tr", {}, ["aspect", "alike", "", "left", "right"].map((each) => h("th", { scope: "col" }, each)))),
         h("tbody", {}, comparisons.map(({ condition, similarity, percentile, words }) => h("tr", {},
           h("th", { scope: "row" }, named(condition)), h("td", { class: "long" }, bar({ cosine: similarity, percentile })),
           h("td", { class: "share" }, percent(percentile) || similarity.toFixed(2)), h("td", {}, told(words[0])), h("td", {}, told(words[1])))))),
-      h("p", { class: "note" }, "The longer a bar, the more of the collection's random pairs are less alike in that aspect."));
+      h("p", { class: "note" }, "The longer a bar, the more of the collection's random pairs are less alike in that aspect."),
+      h("p", { class: "buttons" }, h("button", { type: "button", class: "button as-command", onclick: openCommand }, "As command")));
   } catch (error) {
     fill(dialog, title, faces, h("p", { class: "error", role: "alert" }, error.message));
   }

@@ -17,9 +17,19 @@ export function h(tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+// New children in place of the old. Who was among these with the keyboard stays where they were: at what has the same
+// key or label now, otherwise at the same place.
 export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const before = focused && operated(element).indexOf(focused);
   element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  if (!focused || before < 0) return;
+  const now = operated(element);
+  (now.find((each) => label(each) === label(focused)) ?? now[Math.min(before, now.length - 1)])?.focus({ preventScroll: true });
 }
+
+const operated = (element) => [...element.querySelectorAll("a, button, input, select, [tabindex]")];
+const label = (element) => element.dataset.key ?? element.getAttribute("aria-label") ?? element.textContent;
 
 // A condition as people read it.
 export const named = (condition) => (condition === null ? "no condition" : condition);

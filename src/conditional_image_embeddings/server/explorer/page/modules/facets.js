@@ -26,6 +26,7 @@ export async function drawFacets(space) {
   const place = byId("facets");
   const told = space.conditions.filter((each) => each.has_words);
   if (!told.length) {
+    latest.cancel();
     fill(place, h("p", { class: "note" }, "No words are stored with these vectors: embed with --top-words 5 to filter by them."));
     return;
   }
@@ -38,9 +39,7 @@ export async function drawFacets(space) {
     fill(place, h("p", { class: "error", role: "alert" }, answer.error));
     return;
   }
-  const focused = document.activeElement?.dataset?.key;
   fill(place, answer.found.facets.map(list));
-  if (focused) [...place.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused)?.focus();
 }
 
 function list({ condition, words, more }) {
@@ -58,7 +57,9 @@ function list({ condition, words, more }) {
       type: "button", class: "button quiet", "aria-expanded": String(opened.has(condition)),
       onclick: () => {
         if (!opened.delete(condition)) opened.add(condition);
-        section.replaceWith(list({ condition, words, more }));
+        const anew = list({ condition, words, more });
+        section.replaceWith(anew);
+        anew.querySelector("[aria-expanded]")?.focus();
       },
     }, opened.has(condition) ? "Fewer" : `${count(rest)} more`);
   const section = h("section", { class: "facet", "aria-label": named(condition) }, heading, rows, toggleAll, more > 0 && opened.has(condition) && h("p", { class: "note" }, `and ${count(more)} rarer words`));

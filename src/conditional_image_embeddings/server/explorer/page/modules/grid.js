@@ -6,6 +6,7 @@ import { picture } from "./pictures.js";
 
 const PAGE = 100; // images per request
 const HELD = 60; // pages
+const AT_ONCE = 3; // requests for pages
 const OVERSCAN = 2; // rows above and below the screen
 const GAP = 12;
 const MOST = 100_000; // hits of a query
@@ -30,22 +31,21 @@ export class Grid {
     this.list.addEventListener("keydown", (event) => this.#keyed(event));
   }
 
-  // Show another view; it begins at the top unless it is the same one, looked at anew.
-  async show(view, { keep = false } = {}) {
-    this.controller?.abort();
-    this.controller = new AbortController();
+  // Show another view, from its top.
+  async show(view) {
     this.view = view;
     this.k = 1000;
-    this.pages = new Map();
-    if (!keep) {
-      this.scroller.scrollTop = 0;
-      this.focused = 0;
-    }
+    this.scroller.scrollTop = 0;
+    this.focused = 0;
     await this.#begin();
   }
 
   async #begin() {
+    this.controller?.abort();
+    this.controller = new AbortController();
     const { signal } = this.controller;
+    this.pages = new Map();
+    this.growing = true;
     this.scroller.setAttribute("aria-busy", "true");
     try {
       const first = await this.#request(0, signal);
@@ -54,17 +54,14 @@ export class Grid {
       this.pages.set(0, first.images);
       this.about = first;
       this.given.told(first);
-      this.#clear();
-      this.#measure();
     } catch (error) {
       if (signal.aborted) return;
       this.total = 0;
-      this.#clear();
-      this.#measure();
       this.given.told({ error: error.message });
-    } finally {
-      if (!signal.aborted) this.scroller.removeAttribute("aria-busy");
     }
+    this.scroller.removeAttribute("aria-busy");
+    this.growing = false;
+    this.#redraw();
   }
 
   #request(page, signal) {
@@ -73,15 +70,11 @@ export class Grid {
 
   setWidth(width) {
     this.width = width;
-    this.#clear();
-    this.#measure();
+    this.#redraw();
   }
 
   refreshPicks() {
-    for (const [index, tile] of this.tiles) {
-      const row = this.#row(index);
-      if (row) tile.setAttribute("aria-selected", String(this.given.isPicked(row.image_id)));
-    }
+    for (const tile of this.tiles.values()) tile.setAttribute("aria-selected", String(this.given.isPicked(tile.dataset.id)));
   }
 
   ids(from, to) {
@@ -148,25 +141,37 @@ export class Grid {
       this.list.append(tile);
     }
     this.#fetch(first, last);
-    if (this.ranked && last >= this.total && this.total >= this.k && this.k < MOST && this.total < this.about.searched) this.#grow();
-  }
-
-  // The nearest thousand come from an index; who scrolls beyond gets ten times as many.
-  async #grow() {
+    // The nearest thousand come from an index; who scrolls beyond gets ten times as many.
+    if (this.growing || !this.ranked || last < this.total || this.total < this.k || this.k >= MOST || this.total >= this.about.searched) return;
     this.k = Math.min(MOST, this.k * 10);
-    this.pages = new Map();
-    await this.#begin();
+    this.#begin();
   }
 
+  // A while later: the pages that are on the screen then, and the next one on the way.
   #fetch(first, last) {
-    clearTimeout(this.waiting);
-    const missing = [];
-    for (let page = Math.floor(first / PAGE); page <= Math.floor(Math.max(first, last - 1) / PAGE); page++) {
-      if (!this.pages.has(page)) missing.push(page);
-    }
-    if (!missing.length || !this.total) return;
-    // Who flies past does not want what is there.
-    this.waiting = setTimeout(() => missing.forEach((page) => this.#load(page)), 40);
+    this.range = { first, last, down: first >= (this.range?.first ?? 0) };
+    this.#soonBring();
+  }
+
+  // A timer that began anew with each step would bring nothing to who scrolls without a pause.
+  #soonBring() {
+    if (this.#wanted().length) this.waiting ??= setTimeout(() => this.#bring(), 40);
+  }
+
+  #wanted() {
+    const { first, last, down } = this.range;
+    if (!this.total) return [];
+    const numbers = [];
+    for (let page = Math.floor(first / PAGE); page <= Math.floor(Math.max(first, last - 1) / PAGE); page++) numbers.push(page);
+    const ahead = down ? numbers.at(-1) + 1 : numbers[0] - 1;
+    if (first > 0 && ahead >= 0 && ahead * PAGE < this.total) numbers.push(ahead);
+    return numbers.filter((page) => !this.pages.has(page));
+  }
+
+  #bring() {
+    this.waiting = null;
+    const coming = [...this.pages.values()].filter((rows) => rows === null).length;
+    for (const page of this.#wanted().slice(0, Math.max(0, AT_ONCE - coming))) this.#load(page);
   }
 
   async #load(page) {
@@ -182,6 +187,7 @@ export class Grid {
       for (const [index, tile] of this.tiles) {
         if (Math.floor(index / PAGE) === page && !tile.dataset.id) this.#put(tile, index);
       }
+      this.#soonBring();
     } catch (error) {
       if (signal.aborted) return;
       pages.delete(page);
@@ -243,9 +249,12 @@ export class Grid {
     });
   }
 
-  #clear() {
+  #redraw() {
+    const focused = this.list.contains(document.activeElement);
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
+    this.#measure();
+    if (focused) this.focus();
   }
 
   #clicked(event) {
@@ -266,14 +275,14 @@ export class Grid {
       ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns,
       PageUp: -page, PageDown: page, Home: -this.total, End: this.total,
     };
-    const row = this.#row(this.focused);
+    const imageId = this.tiles.get(this.focused)?.dataset.id;
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key in steps) {
       const before = this.focused;
       this.focus(this.focused + steps[event.key]);
-      if (event.shiftKey && row) this.given.pick(row.image_id, this.ids(before, this.focused));
-    } else if (event.key === "Enter" && row) this.given.open(row.image_id);
-    else if (event.key === " " && row) this.given.pick(row.image_id, null);
+      if (event.shiftKey && imageId) this.given.pick(imageId, this.ids(before, this.focused));
+    } else if (event.key === "Enter" && imageId) this.given.open(imageId);
+    else if (event.key === " " && imageId) this.given.pick(imageId, null);
     else return;
     event.preventDefault();
   }

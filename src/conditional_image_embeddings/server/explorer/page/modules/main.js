@@ -1,6 +1,6 @@
 // The page: what the address says is drawn, and drawn anew where it says something else.
 
-import { collection, collections, stateNow } from "./api.js";
+import { Latest, collection, collections, stateNow } from "./api.js";
 import { drawAspects } from "./aspects.js";
 import { drawChosen, drawComparison, isPicked, openCommand, openKeep, pick, startDialogs } from "./chosen.js";
 import { byId, count, fill, h, named, plural } from "./dom.js";
@@ -8,19 +8,21 @@ import { drawFacets, drawFilters, startWhere } from "./facets.js";
 import { Grid } from "./grid.js";
 import { drawDuplicates, drawGroups } from "./groups.js";
 import { drawMap } from "./map.js";
-import { drawPanel } from "./panel.js";
+import { drawPanel, drawPicked } from "./panel.js";
 import { ModelWatch, drawQuery, startSearchBox } from "./search_box.js";
-import { go, isQuery, start, state, subscribe, viewOf, write } from "./state.js";
+import { EMPTY, filtersOf, go, isQuery, start, state, subscribe, viewOf, write } from "./state.js";
 
 const VIEWS = { images: "Images", groups: "Groups", duplicates: "Duplicates", map: "Map" };
 const LOOKED_AT_AGAIN = 5000; // milliseconds
 const SIZE = "cie-size";
 
+let every = []; // the collections that are open here
 let about = null; // what the server says of the collection
 let space = null;
 let grid = null;
 let total = null;
 const models = new ModelWatch();
+const entering = new Latest();
 
 const failed = (message) => {
   const place = byId("problem");
@@ -31,55 +33,67 @@ const failed = (message) => {
 async function begin() {
   start();
   try {
-    const every = await collections();
-    const open = every.find((each) => each.name === state.in) ?? every[0];
-    if (state.in && open.name !== state.in) failed(`No collection ${state.in} is open here: this is ${open.name}.`);
-    const select = byId("collections").querySelector("select");
-    fill(select, every.map((each) => h("option", { value: each.name, selected: each.name === open.name }, each.name)));
-    select.addEventListener("change", () => go({ ...EMPTY_VIEW, in: select.value }));
-    byId("collections").hidden = every.length < 2;
-    await enter(open.name);
+    every = await collections();
   } catch (error) {
-    failed(error.message);
+    return failed(error.message);
   }
+  const select = byId("collections").querySelector("select");
+  fill(select, every.map((each) => h("option", { value: each.name }, each.name)));
+  select.addEventListener("change", () => go({ ...EMPTY, view: state.view, in: select.value }));
+  byId("collections").hidden = every.length < 2;
+  document.querySelector("#top h1").classList.toggle("visually-hidden", every.length > 1); // the list says it
+  await enter();
 }
 
-const EMPTY_VIEW = {
-  space: null, conditions: [], text: [], image_id: [], upload: [], facets: [], where: null, group: null, lasso: null,
-  open: null, picked: [], pair: null, by: undefined, n: null, threshold: null,
-};
+const isKnown = (condition) => space.conditions.some((each) => each.condition === condition);
 
-// Look at a collection: what the address leaves open is the first that there is.
-async function enter(name) {
-  state.in = name;
-  about = await collection();
+// Whether all that the address names is what the page knows of.
+function isSettled(now) {
+  if (!about || now.in !== about.name) return false;
+  if (!space) return true;
+  return now.space === space.space && now.conditions.length > 0 && now.conditions.every((each) => isKnown(each.condition)) && (now.by === undefined || isKnown(now.by));
+}
+
+// Look at what the address names; what it leaves open, or names wrongly, is the first that there is.
+async function enter() {
+  shown = {};
+  const asked = state.in;
+  state.in = (every.find((each) => each.name === asked) ?? every[0]).name;
+  const answer = await entering.run(collection);
+  if (!answer) return;
+  if (answer.error) return failed(answer.error);
+  about = answer.found;
   document.title = `${about.name}: explore`;
-  byId("title").textContent = about.name;
+  fill(byId("title"), about.name);
   byId("title").title = about.path;
-  if (!about.spaces.length) {
+  byId("collections").querySelector("select").value = about.name;
+  byId("changed").hidden = true;
+  const isEmpty = !about.spaces.length;
+  document.body.classList.toggle("empty", isEmpty);
+  byId("nothing").hidden = !isEmpty;
+  if (isEmpty) {
     space = null;
-    document.body.classList.add("empty");
-    fill(byId("scroller"), h("p", { class: "nothing" }, "This collection is empty. Put images into it with ", h("code", {}, `cie embed photos/ -c "car color" -m builtin -e ${about.path}`), "."));
-    return;
+    for (const view of Object.keys(VIEWS)) byId(view).hidden = true;
+    fill(byId("nothing"), "This collection is empty. Put images into it with ", h("code", {}, `cie embed photos/ -c "car color" -m builtin -e ${about.path}`), ".");
+    return go({ in: about.name }, { replace: true });
   }
-  document.body.classList.remove("empty");
   space = about.spaces.find((each) => each.space === state.space) ?? about.spaces[0];
-  const known = state.conditions.filter(({ condition }) => space.conditions.some((each) => each.condition === condition));
-  const lost = state.conditions.filter((each) => !known.includes(each)).map((each) => named(each.condition));
-  if (lost.length) failed(`Not embedded in this way: ${lost.join(", ")}.`);
-  const first = space.conditions.find((each) => each.condition !== null) ?? space.conditions[0];
   const select = byId("spaces").querySelector("select");
   fill(select, about.spaces.map((each) => h("option", { value: each.space, selected: each === space }, label(each))));
-  select.onchange = () => go({ ...EMPTY_VIEW, space: select.value, view: state.view, open: state.open, picked: state.picked });
+  select.onchange = () => go({ ...EMPTY, in: state.in, space: select.value, view: state.view, open: state.open, picked: state.picked });
   byId("spaces").hidden = about.spaces.length < 2;
+  const conditions = state.conditions.filter((each) => isKnown(each.condition));
+  const lost = state.conditions.filter((each) => !conditions.includes(each)).map((each) => named(each.condition));
+  if (asked !== null && asked !== about.name) failed(`No collection ${asked} is open here: this is ${about.name}.`);
+  else if (lost.length) failed(`Not embedded in this way: ${lost.join(", ")}.`);
+  if (!conditions.length) conditions.push({ condition: (space.conditions.find((each) => each.condition !== null) ?? space.conditions[0]).condition, weight: 1 });
   if (!grid) makeGrid();
-  go({ in: name, space: space.space, conditions: known.length ? known : [{ condition: first.condition, weight: 1 }] }, { replace: true });
+  go({ in: about.name, space: space.space, conditions, by: state.by !== undefined && isKnown(state.by) ? state.by : undefined }, { replace: true });
 }
 
 const label = (each) => `${each.title}, ${each.model}${each.is_refined ? ", refined" : ""} (${plural(each.conditions.filter((c) => c.condition !== null).length, "aspect")})`;
 
 function makeGrid() {
-  fill(byId("scroller"));
   grid = new Grid(byId("scroller"), {
     open: (imageId) => go({ open: imageId }),
     pick,
@@ -113,6 +127,8 @@ function failedHere(message) {
   if (message) byId("scroller").before(h("p", { class: "error", role: "alert" }, message));
 }
 
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
 let shown = {}; // what each part was drawn of
 
 // Draw a part if what it is made of is another than before.
@@ -123,12 +139,8 @@ function part(name, made, draw) {
   draw();
 }
 
-async function draw(now) {
-  if (!about || now.in !== about.name || (space && now.space !== space.space)) {
-    shown = {};
-    await enter(now.in ?? about.name).catch((error) => failed(error.message));
-    return;
-  }
+function draw(now) {
+  if (!isSettled(now)) return enter();
   if (!space) return;
   for (const view of Object.keys(VIEWS)) byId(view).hidden = now.view !== view;
   document.body.dataset.view = now.view;
@@ -137,17 +149,20 @@ async function draw(now) {
   part("query", [now.text, now.image_id, now.upload], drawQuery);
   part("filters", [now.facets, now.where, now.group, now.lasso], drawFilters);
   part("chosen", [now.picked], () => {
-    drawChosen();
+    drawChosen(() => total);
+    drawPicked();
     grid.refreshPicks();
   });
-  part("panel", [now.space, now.open, now.conditions.map((each) => each.condition), now.picked.includes(now.open)], () => drawPanel(space, { pick, isPicked }));
+  part("panel", [now.space, now.open, now.conditions.map((each) => each.condition)], () => drawPanel(space, { back: () => grid.focus() }));
   part("pair", [now.space, now.pair], drawComparison);
-  part("facets", [now.space, now.conditions.map((each) => each.condition), now.facets, now.where, now.group, now.lasso], () => drawFacets(space));
   byId("cut").hidden = !isQuery();
   byId("cut").firstElementChild.checked = now.cut;
-  if (now.view === "images") part("images", viewOf(), () => models.during(grid.show(viewOf()), byId("loading")));
-  if (now.view === "groups") part("groups", [now.space, now.conditions, now.by, now.n], () => drawGroups(space));
-  if (now.view === "duplicates") part("duplicates", [now.space, now.conditions, now.threshold], () => drawDuplicates(space));
+  let pictures = null;
+  if (now.view === "images") part("images", viewOf(), () => models.during((pictures = grid.show(viewOf())), byId("loading")));
+  // Pictures first, unless they wait for a model.
+  part("facets", [now.space, now.conditions.map((each) => each.condition), now.facets, now.where, now.group, now.lasso], () => Promise.race([pictures, pictures && pause(500)]).then(() => drawFacets(space)));
+  if (now.view === "groups") part("groups", [now.space, now.conditions, now.by, now.n, now.facets, now.where, now.lasso], () => drawGroups(space));
+  if (now.view === "duplicates") part("duplicates", [now.space, now.conditions, now.threshold, filtersOf()], () => drawDuplicates(space));
   if (now.view === "map") part("map", [now.space, now.conditions, now.by, now.facets, now.where], () => drawMap(space));
 }
 
@@ -170,13 +185,11 @@ async function lookAgain() {
   if (!now || now.state === (space?.state ?? null)) return;
   const more = now.images - (space ? Math.max(...space.conditions.map((each) => each.images)) : 0);
   const place = byId("changed");
+  if (!place.hidden && place.dataset.state === now.state) return;
+  place.dataset.state = now.state;
   place.hidden = false;
   fill(place, space ? `The collection has changed${more > 0 ? `: ${plural(more, "image")} more` : more < 0 ? `: ${plural(-more, "image")} fewer` : ""}. ` : "There are images now. ",
-    h("button", { type: "button", class: "button", onclick: () => {
-      place.hidden = true;
-      shown = {};
-      enter(about.name).catch((error) => failed(error.message));
-    } }, "Show"));
+    h("button", { type: "button", class: "button", onclick: enter }, "Show"));
 }
 
 function keyed(event) {
@@ -186,7 +199,6 @@ function keyed(event) {
     byId("words").focus();
   } else if (event.key === "Escape" && state.open !== null && !document.querySelector("dialog[open]")) {
     go({ open: null });
-    if (state.view === "images") grid.focus();
   }
 }
 
@@ -206,6 +218,10 @@ const keep = (name, value) => {
 };
 
 addEventListener("keydown", keyed);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is the state
+  byId("main").focus();
+});
 byId("cut").firstElementChild.addEventListener("change", (event) => go({ cut: event.target.checked }));
 byId("export").addEventListener("click", () => openKeep(total));
 for (const button of document.querySelectorAll(".as-command")) button.addEventListener("click", openCommand);

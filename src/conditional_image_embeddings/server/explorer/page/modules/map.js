@@ -1,19 +1,21 @@
 // The collection on a plane: points in the colours of their words, that walk to their new places when the aspect
 // changes; wheel and drag to look closer, a lasso to take some of them to the grid.
 
-import { ask } from "./api.js";
+import { Latest, ask } from "./api.js";
+import { Camera } from "./camera.js";
+import { HIDDEN, REST, colourOf, ownColours, palette } from "./colours.js";
 import { byId, count, fill, h, named, word } from "./dom.js";
+import { listen } from "./gestures.js";
 import { choice, conditionOf, working } from "./groups.js";
 import { picture } from "./pictures.js";
 import { Points } from "./points.js";
 import { filtersOf, go, state } from "./state.js";
 
-const REST = 11; // the colour of all other words
-const HIDDEN = 12; // of what does not pass the filters
 const WALK = 900; // milliseconds
 const NEAR = 12; // pixels from which a point is meant
 const FACES = 48; // so few points on the screen are shown as pictures
 
+const latest = new Latest();
 let map = null;
 
 export async function drawMap(space) {
@@ -22,9 +24,10 @@ export async function drawMap(space) {
   const condition = conditionOf();
   map.tools(space, condition);
   const filters = { ...filtersOf(), lasso: null, group: null };
-  const answer = await working(map.result, "Placing the images on a plane", (signal) => ask("map", { space: state.space, condition, filters }, signal));
+  const answer = await working(latest, map.result, "Placing the images on a plane", (signal) => ask("map", { space: state.space, condition, filters }, signal));
+  if (!answer) return;
   fill(map.result);
-  if (answer) map.show(answer, condition);
+  map.show(answer, condition);
 }
 
 class ImageMap {
@@ -45,20 +48,33 @@ class ImageMap {
     this.points = new Points(this.canvas);
     this.points.restored = () => this.#soon();
     this.lassoing = false;
-    this.pointers = new Map();
     this.known = new Map(); // point to {image_id, words}
     this.only = null; // the word that stands out
-    this.#fit();
+    this.camera = new Camera();
     new ResizeObserver(() => this.#resize()).observe(this.field);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#soon());
-    this.#listen();
+    listen(this.field, {
+      lassoes: (event) => this.lassoing || event.shiftKey,
+      zoom: (factor, at) => this.#zoom(factor, at),
+      pan: (x, y) => {
+        this.camera.pan(x, y);
+        this.#soon();
+      },
+      all: () => this.#all(),
+      begin: () => this.#forget(),
+      hover: (at) => this.#hover(at),
+      leave: () => this.#forget(),
+      click: (at) => this.#click(at),
+      draw: (corners) => this.#drawLasso(corners),
+      close: (corners) => this.#closeLasso(corners),
+    });
   }
 
   tools(space, condition) {
     const zoom = (label, said, action) => h("button", { type: "button", class: "button", "aria-label": said, title: said, onclick: action }, label);
     this.lassoButton = h("button", { type: "button", class: "button", "aria-pressed": String(this.lassoing), title: "Draw around points to see them as a grid (or hold Shift)", onclick: () => this.#setLasso(!this.lassoing) }, "Lasso");
     fill(this.bar, choice(space, condition, (by) => go({ by })), this.lassoButton,
-      zoom("+", "Zoom in", () => this.#zoom(1.5)), zoom("−", "Zoom out", () => this.#zoom(1 / 1.5)), zoom("All", "Show all of it", () => (this.#fit(), this.#soon())));
+      zoom("+", "Zoom in", () => this.#zoom(1.5)), zoom("−", "Zoom out", () => this.#zoom(1 / 1.5)), zoom("All", "Show all of it", () => this.#all()));
   }
 
   show({ count: number, made_by: madeBy, words, places, numbers, passing, images }, condition) {
@@ -85,43 +101,16 @@ class ImageMap {
       this.#drawLegend();
       this.#soon();
     };
-    const focused = document.activeElement?.dataset?.word;
+    const own = ownColours(this.words);
+    const dot = (number) => {
+      const found = h("i", { class: "dot", dataset: { series: number + 1 } });
+      if (own) found.style.background = own[number];
+      return found;
+    };
     fill(this.legend, this.words.map(({ word: text, count: images }, number) =>
-      h("li", {}, h("button", { type: "button", "aria-pressed": String(this.only === text), dataset: { word: text }, onclick: () => toggle(text) },
-        this.#dot(text, number), word(text), h("small", {}, count(images))))),
+      h("li", {}, h("button", { type: "button", "aria-pressed": String(this.only === text), dataset: { key: text }, onclick: () => toggle(text) },
+        dot(number), word(text), h("small", {}, count(images))))),
       this.words.length > 0 && h("li", {}, h("span", {}, h("i", { class: "dot rest" }), "other words")));
-    if (focused !== undefined) [...this.legend.querySelectorAll("button")].find((each) => each.dataset.word === focused)?.focus();
-  }
-
-  #dot(text, number) {
-    const dot = h("i", { class: "dot", dataset: { series: number + 1 } });
-    if (this.ownColours) dot.style.background = cssColour(text);
-    return dot;
-  }
-
-  // The colours of the moment, by day or by night: red, green, blue, alpha.
-  #colours() {
-    const own = this.ownColours;
-    const all = Array.from({ length: REST }, (_, number) => {
-      const text = this.words[number]?.word;
-      const apart = this.only === null || text === this.only;
-      return [...(own && text !== undefined ? rgb(cssColour(text)) : this.#seen(`--series-${number + 1}`)), apart ? 0.95 : 0.12];
-    });
-    return [...all, [...this.#seen("--soft"), this.only === null ? 0.6 : 0.1], [...this.#seen("--soft"), 0.08]];
-  }
-
-  #seen(name) {
-    return rgb(getComputedStyle(this.field).getPropertyValue(name).trim());
-  }
-
-  // Words that are colours have their own: a red dot for "blue" would mislead.
-  get ownColours() {
-    return this.words.length > 0 && this.words.every((each) => each.word && cssColour(each.word));
-  }
-
-  #fit() {
-    this.zoom = 1;
-    this.centre = [0, 0];
   }
 
   #resize() {
@@ -130,7 +119,7 @@ class ImageMap {
     const ratio = devicePixelRatio || 1;
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = Math.round(height * ratio);
-    Object.assign(this, { width, height, ratio, unit: (Math.min(width, height) / 2) * 0.94 });
+    this.camera.resize(width, height);
     this.#draw();
   }
 
@@ -147,33 +136,27 @@ class ImageMap {
   }
 
   #draw() {
-    if (!this.ended || !this.width) return;
-    const scale = this.unit * this.zoom;
-    const factor = [(2 * scale) / this.width, (2 * scale) / this.height];
+    const { width, height, scale, centre, zoom } = this.camera;
+    if (!this.ended || !width) return;
+    const factor = [(2 * scale) / width, (2 * scale) / height];
     const t = this.walked;
-    const size = Math.max(2.5, Math.min(14, (260 / Math.sqrt(this.number)) * Math.sqrt(this.zoom))) * this.ratio;
-    this.points.draw({ t, scale: factor, offset: [-this.centre[0] * factor[0], -this.centre[1] * factor[1]], size, colours: this.#colours(), edge: this.#seen("--ink") });
+    const size = Math.max(2.5, Math.min(14, (260 / Math.sqrt(this.number)) * Math.sqrt(zoom))) * (devicePixelRatio || 1);
+    this.points.draw({ t, scale: factor, offset: [-centre[0] * factor[0], -centre[1] * factor[1]], size, colours: palette(this.field, this.words, this.only), edge: colourOf(this.field, "--ink") });
     if (t < 1) {
       this.faces.replaceChildren();
       this.#soon();
     } else this.#drawFaces();
   }
 
-  toScreen(point) {
-    const scale = this.unit * this.zoom;
-    return [this.width / 2 + (this.ended[2 * point] - this.centre[0]) * scale, this.height / 2 - (this.ended[2 * point + 1] - this.centre[1]) * scale];
-  }
-
-  toMap([x, y]) {
-    const scale = this.unit * this.zoom;
-    return [(x - this.width / 2) / scale + this.centre[0], (this.height / 2 - y) / scale + this.centre[1]];
+  #toScreen(point) {
+    return this.camera.toScreen(this.ended[2 * point], this.ended[2 * point + 1]);
   }
 
   // Where few points are on the screen, they are pictures.
   #drawFaces() {
     const visible = [];
-    const [left, top] = this.toMap([0, 0]);
-    const [right, bottom] = this.toMap([this.width, this.height]);
+    const [left, top] = this.camera.toMap([0, 0]);
+    const [right, bottom] = this.camera.toMap([this.camera.width, this.camera.height]);
     for (let point = 0; point < this.number && visible.length <= FACES; point++) {
       const [x, y] = [this.ended[2 * point], this.ended[2 * point + 1]];
       if (x >= left && x <= right && y <= top && y >= bottom && this.codes[point] !== HIDDEN) visible.push(point);
@@ -190,7 +173,7 @@ class ImageMap {
       const image = this.known.get(point);
       if (!image) continue;
       const face = there.get(point) ?? h("span", { class: "face", dataset: { point } }, picture(image.image_id));
-      const [x, y] = this.toScreen(point);
+      const [x, y] = this.#toScreen(point);
       face.style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
       if (!face.isConnected) this.faces.append(face);
     }
@@ -214,9 +197,9 @@ class ImageMap {
   }
 
   nearest([x, y]) {
-    const [mx, my] = this.toMap([x, y]);
+    const [mx, my] = this.camera.toMap([x, y]);
     let best = -1;
-    let least = (NEAR / (this.unit * this.zoom)) ** 2;
+    let least = (NEAR / this.camera.scale) ** 2;
     for (let point = 0; point < this.number; point++) {
       const far = (this.ended[2 * point] - mx) ** 2 + (this.ended[2 * point + 1] - my) ** 2;
       if (far < least && this.codes[point] !== HIDDEN) [best, least] = [point, far];
@@ -224,17 +207,15 @@ class ImageMap {
     return best;
   }
 
-  #zoom(factor, at = [this.width / 2, this.height / 2]) {
-    const fixed = this.toMap(at);
-    this.zoom = Math.max(0.5, Math.min(2000, this.zoom * factor));
-    const moved = this.toMap(at);
-    this.centre = [this.centre[0] + fixed[0] - moved[0], this.centre[1] + fixed[1] - moved[1]];
+  #zoom(factor, at) {
+    this.camera.zoomBy(factor, at);
+    this.#forget();
     this.#soon();
   }
 
-  #pan(x, y) {
-    const scale = this.unit * this.zoom;
-    this.centre = [this.centre[0] - x / scale, this.centre[1] + y / scale];
+  #all() {
+    this.camera.fit();
+    this.#forget();
     this.#soon();
   }
 
@@ -244,77 +225,33 @@ class ImageMap {
     this.field.classList.toggle("drawing", on);
   }
 
-  #listen() {
-    const { field } = this;
-    const at = (event) => {
-      const box = field.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    };
-    field.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.#zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), at(event));
-    }, { passive: false });
-    field.addEventListener("pointerdown", (event) => {
-      if (event.button || !this.ended) return;
-      field.setPointerCapture(event.pointerId);
-      this.pointers.set(event.pointerId, at(event));
-      this.moved = 0;
-      this.drawn = (this.lassoing || event.shiftKey) && this.pointers.size === 1 ? [at(event)] : null;
-      this.tip.hidden = true;
-    });
-    field.addEventListener("pointermove", (event) => {
-      const now = at(event);
-      const before = this.pointers.get(event.pointerId);
-      if (!before) return this.#hover(now);
-      this.pointers.set(event.pointerId, now);
-      this.moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
-      if (this.drawn) {
-        this.drawn.push(now);
-        this.line.setAttribute("points", this.drawn.map((each) => each.join(",")).join(" "));
-      } else if (this.pointers.size === 2) {
-        const other = [...this.pointers].find(([id]) => id !== event.pointerId)[1];
-        const far = (a) => Math.hypot(a[0] - other[0], a[1] - other[1]) || 1;
-        this.#zoom(far(now) / far(before), [(now[0] + other[0]) / 2, (now[1] + other[1]) / 2]);
-      } else this.#pan(now[0] - before[0], now[1] - before[1]);
-    });
-    const up = (event) => {
-      if (!this.pointers.delete(event.pointerId)) return;
-      if (this.drawn) return this.#closeLasso();
-      if (this.moved < 5 && event.type === "pointerup") this.#click(at(event));
-    };
-    field.addEventListener("pointerup", up);
-    field.addEventListener("pointercancel", up);
-    field.addEventListener("pointerleave", () => (this.tip.hidden = true));
-    field.addEventListener("keydown", (event) => {
-      const step = 60;
-      const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
-      if (event.key in moves) this.#pan(...moves[event.key]);
-      else if (event.key === "+" || event.key === "=") this.#zoom(1.5);
-      else if (event.key === "-") this.#zoom(1 / 1.5);
-      else if (event.key === "0") this.#fit(), this.#soon();
-      else return;
-      event.preventDefault();
-    });
+  #drawLasso(corners) {
+    this.line.setAttribute("points", corners.map((each) => each.join(",")).join(" "));
   }
 
-  #closeLasso() {
-    const corners = this.drawn;
-    this.drawn = null;
-    this.line.setAttribute("points", "");
+  #closeLasso(corners) {
+    this.#drawLasso([]);
     this.#setLasso(false);
-    if (corners.length < 3) return;
+    if (!this.ended || corners.length < 3) return;
     // A few hundred corners tell as much as a thousand, in a shorter link.
     const every = Math.ceil(corners.length / 200);
-    const polygon = corners.filter((_, place) => place % every === 0).map((each) => this.toMap(each));
+    const polygon = corners.filter((_, place) => place % every === 0).map((each) => this.camera.toMap(each).map((number) => Number(number.toFixed(6))));
     if (polygon.length < 3) return;
     go({ view: "images", lasso: { condition: this.condition, polygon }, group: null, text: [], image_id: [], upload: [] });
   }
 
   async #click(place) {
+    if (!this.ended) return;
     const point = this.nearest(place);
     if (point < 0) return;
     const image = this.known.get(point) ?? (await ask("points", { space: state.space, condition: this.condition, points: [point] }).catch(() => null))?.images[0];
     if (image) go({ open: image.image_id });
+  }
+
+  #forget() {
+    clearTimeout(this.tipping);
+    this.hovered = -1;
+    this.tip.hidden = true;
   }
 
   #hover(place) {
@@ -322,10 +259,7 @@ class ImageMap {
     const point = this.nearest(place);
     this.hovered = point;
     this.field.classList.toggle("hand", point >= 0);
-    if (point < 0) {
-      this.tip.hidden = true;
-      return;
-    }
+    if (point < 0) return this.#forget();
     clearTimeout(this.tipping);
     this.tipping = setTimeout(async () => {
       if (!this.known.has(point)) {
@@ -335,23 +269,11 @@ class ImageMap {
       const image = this.known.get(point);
       if (!image || this.hovered !== point) return;
       fill(this.tip, picture(image.image_id), h("b", {}, image.words[0] ? word(image.words[0].word) : ""), h("small", {}, image.image_id));
-      const [x, y] = this.toScreen(point);
+      const [x, y] = this.#toScreen(point);
       this.tip.hidden = false;
-      this.tip.style.transform = `translate(${Math.min(x + 14, this.width - 170)}px, ${Math.min(y + 14, this.height - 190)}px)`;
+      this.tip.style.transform = `translate(${Math.min(x + 14, this.camera.width - 170)}px, ${Math.min(y + 14, this.camera.height - 190)}px)`;
     }, 60);
   }
 }
 
 const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
-
-// A word as "#rrggbb" if it names a colour.
-const pen = document.createElement("canvas").getContext("2d");
-function cssColour(text) {
-  if (!/^[a-z]+$/i.test(text) || !CSS.supports("color", text)) return null;
-  pen.fillStyle = "#000000";
-  pen.fillStyle = text.toLowerCase();
-  return /^#[0-9a-f]{6}$/.test(pen.fillStyle) ? pen.fillStyle : null;
-}
-
-// "#rrggbb" as three numbers from 0 to 1.
-const rgb = (text) => [1, 3, 5].map((place) => parseInt(text.length === 4 ? text[(place + 1) / 2].repeat(2) : text.slice(place, place + 2), 16) / 255);

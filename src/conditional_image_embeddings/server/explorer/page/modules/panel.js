@@ -1,6 +1,7 @@
 // One image: large, with its words, and its nearest under each condition, one row per condition.
 
 import { Latest, ask, original, preview, thumbnail } from "./api.js";
+import { isPicked, pick } from "./chosen.js";
 import { bar, byId, count, fill, h, named, percent, word } from "./dom.js";
 import { picture } from "./pictures.js";
 import { addToSearch, searchWith } from "./search_box.js";
@@ -9,17 +10,23 @@ import { go, state } from "./state.js";
 const NEIGHBOURS = 12;
 const latest = new Latest();
 const rows = new Map(); // condition to the request of its row
+let opener = null; // what had the focus before
 
-export async function drawPanel(space, { pick, isPicked }) {
+// `back()` puts the focus where it goes if what had it before is not there any more.
+export async function drawPanel(space, { back }) {
   const place = byId("panel");
   const imageId = state.open;
-  place.hidden = imageId === null;
-  document.body.classList.toggle("panelled", imageId !== null);
   if (imageId === null) {
-    latest.cancel();
+    for (const each of [latest, ...rows.values()]) each.cancel();
+    const inside = place.contains(document.activeElement);
+    place.hidden = true;
     fill(place);
+    delete place.dataset.image;
+    if (inside) (opener?.isConnected && opener.checkVisibility() ? opener.focus() : back());
     return;
   }
+  if (place.hidden) opener = document.activeElement === document.body ? null : document.activeElement;
+  place.hidden = false;
   const answer = await latest.run((signal) => ask("image", { space: state.space, image_id: imageId }, signal));
   if (!answer) return;
   const close = h("button", { type: "button", class: "button close", onclick: () => go({ open: null }), "aria-label": "Close" }, "×");
@@ -28,7 +35,6 @@ export async function drawPanel(space, { pick, isPicked }) {
     return;
   }
   const image = answer.found;
-  const picked = isPicked(imageId);
   fill(
     place,
     h("header", {}, h("h2", { tabindex: "-1" }, image.image_id), close),
@@ -37,15 +43,24 @@ export async function drawPanel(space, { pick, isPicked }) {
       h("p", { class: "buttons" },
         h("button", { type: "button", class: "button primary", onclick: () => searchWith(imageId) }, "Search with this"),
         h("button", { type: "button", class: "button", onclick: () => addToSearch(imageId) }, "Add to search"),
-        h("button", { type: "button", class: "button", "aria-pressed": String(picked), onclick: () => pick(imageId) }, picked ? "Chosen" : "Choose"),
+        h("button", { type: "button", class: "button choose", onclick: () => pick(imageId) }),
         image.file && h("a", { class: "button", href: original(imageId), target: "_blank", rel: "noopener" }, "Original")))),
     order(space).map((condition) => row(condition, image)),
   );
+  drawPicked();
   if (place.dataset.image !== imageId) {
     place.scrollTop = 0;
     place.dataset.image = imageId;
     place.querySelector("h2").focus({ preventScroll: true });
   }
+}
+
+export function drawPicked() {
+  const button = byId("panel").querySelector(".choose");
+  if (!button) return;
+  const picked = isPicked(state.open);
+  button.setAttribute("aria-pressed", String(picked));
+  button.textContent = picked ? "Chosen" : "Choose";
 }
 
 function large(image) {

@@ -32,6 +32,7 @@ export const addToSearch = (imageId) =>
   go({ image_id: [...state.image_id.filter((each) => each.value !== imageId), { value: imageId, weight: 1 }], ...toImages });
 
 async function take(file, failed) {
+  failed(null);
   try {
     const key = await upload(file);
     go({ upload: [{ value: key, weight: 1 }], text: [], image_id: [], ...toImages });

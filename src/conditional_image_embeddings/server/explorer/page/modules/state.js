@@ -3,7 +3,7 @@
 
 const listeners = new Set();
 
-const EMPTY = {
+export const EMPTY = {
   in: null, // the collection
   space: null, // how it was embedded
   view: "images",
@@ -46,7 +46,7 @@ export function write(from) {
   for (const { condition, words, excluded } of from.facets) add(excluded ? "not" : "is", pack(condition ?? "", ...words));
   if (from.where) add("where", from.where);
   if (from.group) add("group", pack(from.group.condition ?? "", from.group.n ?? "", from.group.number));
-  if (from.lasso) add("lasso", pack(from.lasso.condition ?? "", ...from.lasso.polygon.flat().map((each) => each.toFixed(3))));
+  if (from.lasso) add("lasso", pack(from.lasso.condition ?? "", ...from.lasso.polygon.flat()));
   if (from.cut) add("cut", "auto");
   if (from.open !== null) add("open", from.open);
   for (const each of from.picked) add("pick", each);
@@ -122,7 +122,9 @@ export function subscribe(listener) {
 // Change what is looked at. `replace` writes over the present address: for steps nobody would go back to.
 export function go(changes, { replace = false } = {}) {
   const before = state;
-  state = { ...state, ...changes };
+  // A group is one of the images that pass the other filters: of other images it would be another one.
+  const regroups = !("group" in changes) && ["facets", "where", "lasso", "space"].some((key) => key in changes);
+  state = { ...state, ...(regroups ? { group: null } : {}), ...changes };
   const hash = write(state);
   if (hash !== location.hash) history[replace ? "replaceState" : "pushState"](null, "", hash);
   for (const listener of listeners) listener(state, before);

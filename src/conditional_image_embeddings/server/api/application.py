@@ -78,7 +78,7 @@ def application(
     app.state.urls = Urls(url_hosts, max_bytes=service.limits.max_body, private=private_urls)
     app.include_router(routes)
     app.include_router(operations)
-    explain(app, INVALID)
+    explain(app, invalid=INVALID)
     if api_key is not None:
         app.add_middleware(ApiKey, key=api_key, open_paths=("/health",))
     limits = service.limits

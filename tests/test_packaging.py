@@ -146,6 +146,7 @@ WITHOUT = [
     ("mteb", interface("mteb")),
     ("peft", fails("embed", "a.png", "-c", "mood", "-m", "./adapter")),
     ("serve", fails("explore", "db")),
+    ("serve", fails("serve", "-m", "builtin")),
     ("serve", fails("demo", "-o", "demo", "--explore")),
     ("umap", raises(lambda folder: cie.open(folder / "db").map(None, method="umap"))),
 ]  # fmt: skip

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import numpy as np
 import openai
 import pytest
+from commands import ROOT
 from PIL import Image
 from serving_at_hand import Colors, Served, data_uri, message, picture, png, serving, vectors_of
 
@@ -64,6 +67,17 @@ def test_the_official_client_works(official: openai.OpenAI, model: cie.Embedder)
         official.embeddings.create(model="colors", input=[URIS[0], data_uri(b"none")])
     with pytest.raises(openai.UnprocessableEntityError, match="token ids are not taken"):
         official.embeddings.create(model="colors", input=[1, 2, 3])
+
+
+def test_what_the_page_shows_of_that_client_runs(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jpg").write_bytes(PICTURES[0])
+    (shown,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(), re.DOTALL)
+    shown = shown.replace("http://127.0.0.1:8900/", served.address).replace('model="builtin"', 'model="colors"')
+    exec(compile(shown, "serving.md", "exec"), {})
+    assert re.fullmatch(r"\[(\d+), \1\]\n", capsys.readouterr().out)
 
 
 URI = URIS[0]

@@ -100,7 +100,7 @@ def serve(
     ]
     service = Service(loaders, name=served_model_name or model, limits=bounds, threads=threads)
     app = application(
-        service, db=db, api_key=api_key, hosts=[host, *hosts] if hosts or is_loopback(host) else ["*"],
+        service, db=db, api_key=api_key, hosts=[host, *hosts], any_host=not (hosts or is_loopback(host)),
         cors_origins=cors_origins, url_hosts=url_hosts, private_urls=private_urls,
         **({"device": devices[0]} if devices else {}), local_files_only=rest["local_files_only"],
     )  # fmt: skip

@@ -39,8 +39,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-ANY = "*"  # for a name: whatever it is asked for by
-
 logger = logging.getLogger(__name__)
 
 
@@ -57,13 +55,13 @@ def protect(app: "FastAPI", hosts: Sequence[str] = (), **guard: Any) -> None:
 
     Args:
         app: The application.
-        hosts: Names under which it may be asked for, besides those of this machine itself; "*" is any.
+        hosts: Names under which it may be asked for, besides those of this machine itself.
         guard: What `Guard` takes besides.
 
     Raises:
         OptionError: one that is no name of a host.
     """
-    names = frozenset(each if each == ANY else _checked_name(each) for each in hosts)
+    names = frozenset(_checked_name(each) for each in hosts)
     app.add_middleware(Guard, names=names | LOCAL_NAMES, **guard)
 
 
@@ -76,6 +74,7 @@ class Guard:
         app: What answers all else.
         names: Hosts, in lower case, that it may be asked for by. The address that a request came in on is one besides:
             a page's name can be made to point here, an address in figures cannot.
+        any_name: Take any, where a server is meant for other machines, and asked for by names that it cannot know.
         origins: Sites whose pages may ask all the same.
         max_body: Bytes of a request; None is `MAX_BODY`.
         max_held: Bytes of all requests that are under way; those that would go beyond are answered 503.
@@ -87,12 +86,14 @@ class Guard:
         app: "ASGIApp",
         names: frozenset[str],
         *,
+        any_name: bool = False,
         origins: Sequence[str] = (),
         max_body: int | None = None,
         max_held: int = 2**30,
         body_seconds: float = 60.0,
     ) -> None:
         self.app, self.names, self._origins = app, names, frozenset(origins)
+        self._any_name = any_name
         self._max_body, self._max_held, self._body_seconds = max_body, max_held, body_seconds
         self._held = 0
 
@@ -134,7 +135,7 @@ class Guard:
 
         headers = Headers(scope=scope)
         host = _host(headers.get("host", ""))
-        if not self.names & {host, ANY} and host != (scope.get("server") or ("",))[0]:
+        if not self._any_name and host not in self.names and host != (scope.get("server") or ("",))[0]:
             said = f"nobody is here by the name of {host[:100]!r}: --allow-host NAME lets one be used"
             await JSONResponse(problem(said, "unknown_host"), 400)(scope, receive, guarded)
         elif headers.get("origin") not in self._origins and _is_foreign(scope, headers):

@@ -32,6 +32,7 @@ def application(
     db: str | Path | None = None,
     api_key: str | None = None,
     hosts: Sequence[str] = (),
+    any_host: bool = False,
     cors_origins: Sequence[str] = (),
     url_hosts: Sequence[str] = (),
     private_urls: bool = False,
@@ -43,7 +44,8 @@ def application(
         service: The models.
         db: A collection for /v1/search.
         api_key: What clients have to know; None lets all in.
-        hosts: Names under which the server may be asked for, besides this machine's own; "*" is any.
+        hosts: Names under which the server may be asked for, besides this machine's own.
+        any_host: It may be asked for under any name.
         cors_origins: Sites whose pages may ask, such as "https://app.example".
         url_hosts: Hosts that images may be fetched from.
         private_urls: Whether these may be in this machine's own network.
@@ -83,7 +85,7 @@ def application(
         app.add_middleware(ApiKey, key=api_key, open_paths=("/health",))
     limits = service.limits
     protect(
-        app, hosts, origins=cors_origins, max_body=limits.max_body, max_held=limits.max_held,
+        app, hosts, any_name=any_host, origins=cors_origins, max_body=limits.max_body, max_held=limits.max_held,
         body_seconds=limits.timeout,
     )  # fmt: skip
     if cors_origins:

@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST = 512  # at once; of those beyond, the one that has asked for nothing for longest is closed
+MOST = 512  # at once; beyond, the one that has asked for nothing for longest is closed, first of those that never did
 HEAD_SECONDS = 20  # until a request's head has come whole
 
 
@@ -15,7 +15,7 @@ class Connection(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waiting: asyncio.TimerHandle | None = None
-        self._since = 0.0
+        self._since, self.was_asked = 0.0, False
 
     @property
     def idle_since(self) -> float | None:
@@ -28,7 +28,7 @@ class Connection(H11Protocol):
         self._await_head()
         if len(self.connections) > MOST:
             idle = [each for each in self.connections if isinstance(each, Connection) and each.idle_since is not None]
-            min(idle, key=lambda each: each.idle_since or 0.0).transport.close()
+            min(idle, key=lambda each: (each.was_asked, each.idle_since or 0.0)).transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -43,6 +43,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next."""
+        self.was_asked = True
         self._await_head()
         super().on_response_complete()
 

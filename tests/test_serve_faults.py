@@ -80,14 +80,13 @@ def test_requests_of_too_many_bytes_at_once_are_told_to_come_back(served: Served
     until(lambda: client.post("/v1/embeddings", json=BODY).status_code == 200)
 
 
-def test_two_hundred_idle_connections_are_in_nobodys_way(
-    served: Served, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_hundred_idle_connections_are_in_nobodys_way(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MOST", 50)
     monkeypatch.setattr(connections, "HEAD_SECONDS", 1)
     idle = [raw(served, data) for data in (b"", b"POST /v1/emb", HEAD, b"\x00") for _ in range(50)]
     try:
-        still_right(client)
+        with served.client() as client:
+            still_right(client)
         for each in idle:
             each.settimeout(30)
             with suppress(ConnectionResetError):
@@ -95,7 +94,8 @@ def test_two_hundred_idle_connections_are_in_nobodys_way(
     finally:
         for each in idle:
             each.close()
-    still_right(client)
+    with served.client() as client:
+        still_right(client)
 
 
 def test_a_head_that_comes_in_drops_is_ended(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

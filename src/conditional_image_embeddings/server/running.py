@@ -90,10 +90,11 @@ def server_of(app: "FastAPI", *, grace: float = GRACE, **config: Any) -> "uvicor
     """
     import uvicorn
 
-    from .connections import MOST, Connection
+    from .connections import HEAD_SECONDS, MOST, Connection
 
     own: dict[str, Any] = {
         "log_level": "warning", "access_log": False, "server_header": False, "http": Connection, "ws": "none",
+        "timeout_keep_alive": HEAD_SECONDS,  # longer than clients keep theirs, which would meet a closed one
         "timeout_graceful_shutdown": math.ceil(grace), "limit_concurrency": 2 * MOST,
     }  # fmt: skip
     return uvicorn.Server(uvicorn.Config(app, **own | config))

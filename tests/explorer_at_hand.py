@@ -23,6 +23,8 @@ from conditional_image_embeddings.server.running import address_of, listen, serv
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+expect.set_options(timeout=20_000)  # milliseconds; as long as `open_page` gives everything else
+
 # A request that the page gave up for a newer one; what drivers say of a machine without a graphics card.
 OF_BROWSER = ("net::ERR_ABORTED", "GPU stall", "GL Driver", "Automatic fallback to software WebGL")
 COLORS, KINDS = ("red", "green", "blue"), ("cat", "dog")
@@ -58,7 +60,6 @@ def photographs(store: Store, image_ids: Sequence[str], *conditions: str | None,
         vectors = (np.eye(8)[at] + noise).astype(np.float32)
         store.add_vectors(setting(condition, source=source), image_ids, vectors, words=told)
     return store
-
 
 
 @contextmanager
@@ -97,9 +98,9 @@ def open_explorer(
         page.on("dialog", lambda dialog: log.errors.append(f"a dialog opened: {dialog.message}"))
         yield page
         errors = [each for each in log.errors if not any(part in each for part in (*OF_BROWSER, *expected))]
-        assert errors == []
+        assert errors == [], errors
         foreign = [each for each in log.requests if not each.startswith((address, f"blob:{address}"))]
-        assert foreign == []
+        assert foreign == [], foreign
 
 
 def shown(page: "Page", number: int | None = None) -> list[str]:

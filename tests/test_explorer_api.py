@@ -29,6 +29,7 @@ from conditional_image_embeddings.collection.collection import Collection
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.server.explorer import opened, uploads
+from conditional_image_embeddings.server.explorer.requests import Filters
 
 NUMBER = 40
 COLORS, KINDS = ["red", "blue", "", "=1+1"], ["van", "pickup"]
@@ -111,11 +112,12 @@ def filters(draw: st.DrawFn) -> dict[str, Any]:
     group = {"condition": draw(st.sampled_from(CONDITIONS)), "n": 3, "number": draw(st.integers(1, 3))}
     square = [[-1, -1], [draw(st.floats(-0.5, 1)), -1], [1, 1], [-1, 1]]
     lasso = {"condition": draw(st.sampled_from(CONDITIONS)), "polygon": square}
+    grouped = draw(st.sampled_from([False, False, True]))  # of all images: few of them may not fall into three groups
     return {
-        "where": draw(st.sampled_from([None, "width > 20", "image_id LIKE '%1%'"])),
-        "facets": facets,
-        "group": draw(st.sampled_from([None, None, group])),
-        "lasso": draw(st.sampled_from([None, None, lasso])),
+        "where": None if grouped else draw(st.sampled_from([None, "width > 20", "image_id LIKE '%1%'"])),
+        "facets": [] if grouped else facets,
+        "group": group if grouped else None,
+        "lasso": None if grouped else draw(st.sampled_from([None, None, lasso])),
     }
 
 
@@ -249,6 +251,22 @@ def test_groups_duplicates_comparisons_and_images_are_the_collections(
     alike = ask(client, "duplicates", {"space": space, "conditions": ["color", None], "threshold": 0.5})
     rows = collection.duplicates(["color", None], threshold=0.5, setting=space)
     assert [(each["group"], each["image_id"]) for each in alike["duplicates"]] == [(r.group, r.image_id) for r in rows]
+    only = {"where": "width > 20", "facets": [{"condition": "color", "words": ["red"], "excluded": True}]}
+    some = ask(client, "clusters", {"space": space, "condition": None, "n": 2, "filters": only})["groups"]
+    expected = collection.cluster(None, 2, setting=space, where="width > 20", facets={"color": cie.Not("red")})
+    assert [each["size"] for each in some] == [each.size for each in expected]
+    view = {"space": space, "conditions": [{"condition": None}], "limit": 100}
+    second = {**only, "group": {"condition": None, "n": 2, "number": 2}}
+    inside = ask(client, "images", {**view, "filters": second})["images"]
+    assert [each["image_id"] for each in inside] == expected[1].images
+    counted = ask(client, "facets", {"space": space, "conditions": ["color"], "filters": second})["facets"][0]
+    among = collection.facets("color", among=expected[1].images, where="width > 20", setting=space)
+    assert counted["images"] == among.images
+    alike = ask(client, "duplicates", {"space": space, "conditions": [None], "threshold": 0.5, "filters": only})
+    rows = collection.duplicates(
+        None, threshold=0.5, setting=space, where="width > 20", facets={"color": cie.Not("red")}
+    )
+    assert [each["image_id"] for each in alike["duplicates"]] == [each.image_id for each in rows]
     a, b = ODD[0], ODD[3]
     compared = ask(client, "compare", {"space": space, "a": a, "b": b})["comparisons"]
     expected = collection.compare(a, b, [each["condition"] for each in compared], setting=space)
@@ -467,7 +485,7 @@ def test_results_are_kept_by_how_many_images_they_hold(
     monkeypatch.setattr(opened, "ONE_RESULT", 2)
     there = opened.OpenedCollection("name", tmp_path / "collections", keep_model=1)
     for number in range(1, 9):
-        assert len(there.clusters(view["space"], "color", number)) == number
+        assert len(there.clusters(view["space"], "color", number, Filters())) == number
     assert there._results.currsize <= 30
     assert len(there._results) == 2
     there.close()

@@ -1,4 +1,4 @@
-"""The page of `cie explore` in a real browser: what it shows is what the commands print, and the address says all of it."""
+"""The page of `cie explore` in a browser: what it shows is what the commands print, and the address says all of it."""
 
 import csv
 import io
@@ -245,7 +245,8 @@ def give(page: "Page", how: str, data: bytes, name: str, kind: str) -> None:
             const given = new DataTransfer();
             given.items.add(new File([new Uint8Array(data)], name, { type: kind }));
             const about = { bubbles: true, cancelable: true };
-            if (how === "pasted") document.body.dispatchEvent(new ClipboardEvent("paste", { ...about, clipboardData: given }));
+            if (how === "pasted")
+                document.body.dispatchEvent(new ClipboardEvent("paste", { ...about, clipboardData: given }));
             else for (const kind of ["dragenter", "dragover", "drop"])
                 document.body.dispatchEvent(new DragEvent(kind, { ...about, dataTransfer: given }));
         }""",
@@ -336,10 +337,10 @@ def test_files_that_fit(browser: "Browser", address: str) -> None:
         field.press("Enter")
         expect(page.locator("#status")).to_have_text("10 images")
         expect(page.locator("#filters")).to_contain_text("image_id <= 'cars/0010.png'")
-        field.fill("widht > 5")
+        field.fill("nothing > 5")
         field.press("Enter")
-        expect(page.locator("#images").get_by_role("alert")).to_contain_text("widht")
-        page.get_by_role("button", name="Remove the filter widht > 5").click()
+        expect(page.locator("#images").get_by_role("alert")).to_contain_text("nothing")
+        page.get_by_role("button", name="Remove the filter nothing > 5").click()
         expect(page.locator("#status")).to_have_text("120 images")
         expect(page.get_by_role("alert")).to_have_count(0)
 

@@ -1,4 +1,4 @@
-"""Groups, duplicates, the map and the comparison of two, in a real browser: what they show, and what a click leads to."""
+"""Groups, duplicates, the map and the comparison of two: what they show in a browser, and where a click leads."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def page(browser: "Browser", address: str, view: str) -> "Iterator[Page]":
 
 
 def printed(*command: object) -> list[dict[str, Any]]:
-    finished = cie(*command, "--json")
+    finished = cie(command[0], "--json", *command[1:])
     assert finished.returncode == 0, finished.stderr
     rows: list[dict[str, Any]] = json.loads(finished.stdout)
     return rows
@@ -224,10 +224,15 @@ def frames(page: "Page", condition: str) -> int:
     page.evaluate(
         """() => {
             window.draws = 0;
-            const draw = WebGL2RenderingContext.prototype.drawArrays;
-            WebGL2RenderingContext.prototype.drawArrays = function (...given) { window.draws += 1; return draw.apply(this, given); };
-            const fill = CanvasRenderingContext2D.prototype.clearRect;
-            CanvasRenderingContext2D.prototype.clearRect = function (...given) { window.draws += 1; return fill.apply(this, given); };
+            const counted = (kind, name) => {
+                const draw = kind.prototype[name];
+                kind.prototype[name] = function (...given) {
+                    window.draws += 1;
+                    return draw.apply(this, given);
+                };
+            };
+            counted(WebGL2RenderingContext, "drawArrays");
+            counted(CanvasRenderingContext2D, "clearRect");
         }"""
     )
     before = plane(page).screenshot()
@@ -271,7 +276,9 @@ def test_two_images_are_compared(page: "Page", db: Path) -> None:
     for row, line in zip(rows, dialog.locator("tbody tr").all(), strict=True):
         expect(line.get_by_role("rowheader")).to_have_text(row["condition"])
         cells = line.get_by_role("cell").all_inner_texts()
-        assert cells[2:] == [", ".join(f"{each['word']} {each['probability']:.2f}" for each in words) for words in row["words"]]
+        assert cells[2:] == [
+            ", ".join(f"{each['word']} {each['probability']:.2f}" for each in words) for words in row["words"]
+        ]
         assert cells[1].rstrip("%") == f"{100 * row['percentile']:.{1 if 0.99 < row['percentile'] < 1 else 0}f}"
     _, *arguments = shlex.split(command_of(page, "#comparison"))
     assert printed(*arguments) == rows

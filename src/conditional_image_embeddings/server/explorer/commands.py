@@ -28,7 +28,7 @@ def command(db: str, request: CommandRequest, *, several_spaces: bool, chosen: b
         parts += ["--", *request.pair]
     if request.shows == "duplicates" and len(counted := _counted(request)) > 1 and None in counted:
         notes.append("the command line has no way to say that they are alike under no condition too")
-    if request.shows in {"images", "words"}:
+    if request.shows != "compare":
         parts += _filters(request.filters)
         if chosen:
             parts += ["--among", CHOSEN]

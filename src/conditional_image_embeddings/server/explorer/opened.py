@@ -125,12 +125,15 @@ class OpenedCollection:
         key = ("ids", space, self.state_of(self.space(space)), tuple(conditions), _key(filters))
         return self._once(key, compute)
 
-    def passing(self, space: str, filters: Filters) -> dict[str, Any]:
-        """Filters as keywords of the collection's functions."""
+    def passing(self, space: str, filters: Filters, *, grouped: Filters | None = None) -> dict[str, Any]:
+        """Filters as keywords of the collection's functions.
+
+        `grouped`: the filters that the images passed of which a group is one, if others.
+        """
         among: list[str] | None = None
         if filters.group is not None:
             asked = filters.group
-            groups = self.clusters(space, asked.condition, asked.n)
+            groups = self.clusters(space, asked.condition, asked.n, grouped or filters)
             if asked.number > len(groups):
                 raise OptionError(
                     f"there is no group {asked.number} under {asked.condition!r}: there are {len(groups)}"
@@ -146,18 +149,28 @@ class OpenedCollection:
             facets.setdefault(each.condition, []).extend(words)
         return {"where": filters.where, "facets": facets or None, "among": among}
 
-    def clusters(self, space: str, condition: str | None, n: int | None) -> list[Cluster]:
-        """As `collection.cluster`."""
-        key = ("clusters", space, self.state_of(self.space(space)), condition, n)
-        return self._once(key, lambda: self.collection.cluster(condition, n, setting=space))
+    def clusters(self, space: str, condition: str | None, n: int | None, filters: Filters) -> list[Cluster]:
+        """As `collection.cluster`, of the images that pass the filters; one for a group is none of them."""
+        others = filters.model_copy(update={"group": None})
 
-    def duplicates(self, space: str, conditions: Sequence[str | None], threshold: float | None) -> list[Duplicate]:
-        """As `collection.duplicates`."""
-        key = ("duplicates", space, self.state_of(self.space(space)), tuple(conditions), threshold)
-        return self._once(
-            key,
-            lambda: self.collection.duplicates(conditions, threshold=threshold, setting=space, show_progress_bar=False),
-        )
+        def compute() -> list[Cluster]:
+            return self.collection.cluster(condition, n, setting=space, **self.passing(space, others))
+
+        return self._once(("clusters", space, self.state_of(self.space(space)), condition, n, _key(others)), compute)
+
+    def duplicates(
+        self, space: str, conditions: Sequence[str | None], threshold: float | None, filters: Filters
+    ) -> list[Duplicate]:
+        """As `collection.duplicates`, of the images that pass the filters."""
+
+        def compute() -> list[Duplicate]:
+            passing = self.passing(space, filters)
+            return self.collection.duplicates(
+                conditions, threshold=threshold, setting=space, show_progress_bar=False, **passing
+            )
+
+        state = self.state_of(self.space(space))
+        return self._once(("duplicates", space, state, tuple(conditions), threshold, _key(filters)), compute)
 
     def map(self, space: str, condition: str | None, method: Literal["pca"] | None = None) -> ImageMap:
         """As `collection.map`."""

@@ -55,7 +55,7 @@ class Facet(Strict):
 
 
 class Group(Strict):
-    """A group of `cluster`: its number, of n (null: as many as fit best)."""
+    """A group of `cluster`, of the images that pass the other filters: its number, of n (null: as many as fit best)."""
 
     condition: Name | None
     n: int | None = Field(default=None, ge=1, le=100_000)
@@ -132,6 +132,7 @@ class ClustersRequest(Strict):
     space: Name
     condition: Name | None
     n: int | None = Field(default=None, ge=1, le=1000)
+    filters: Filters = Filters()
 
 
 class DuplicatesRequest(Strict):
@@ -140,6 +141,7 @@ class DuplicatesRequest(Strict):
     space: Name
     conditions: list[Name | None] = Field(min_length=1, max_length=100)
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    filters: Filters = Filters()
 
 
 class MapRequest(Strict):

@@ -65,7 +65,7 @@ def collection(db: Opened) -> Answer:
 @router.get("/{name}/state")
 def state(db: Opened, space: Annotated[str | None, Query()] = None) -> Answer:
     """What changes when a space does, and how many images it has: the page asks now and then."""
-    found = next((each for each in db.spaces() if each.name == space), None)
+    found = next((each for each in db.spaces() if each.name == space or not space), None)
     if found is None:
         return {"state": None, "images": 0}
     images = max(db.collection.store.count(setting) for setting in found.settings.values())
@@ -106,7 +106,7 @@ def facets(db: Opened, asked: FacetsRequest) -> Answer:
     told = []
     for condition in asked.conditions:
         others = [each for each in asked.filters.facets if each.condition != condition]
-        filters = db.passing(asked.space, asked.filters.model_copy(update={"facets": others}))
+        filters = db.passing(asked.space, asked.filters.model_copy(update={"facets": others}), grouped=asked.filters)
         counted = db.collection.facets([condition], setting=asked.space, **filters)
         (several,) = counted.by_condition.values()
         words = [(next(iter(each.words.values())), each.count) for each in several]
@@ -140,7 +140,7 @@ def compare(db: Opened, asked: CompareRequest) -> Answer:
 @router.post("/{name}/clusters")
 def clusters(db: Opened, asked: ClustersRequest) -> Answer:
     """Groups, each with the images nearest to its centre."""
-    groups = db.clusters(asked.space, asked.condition, asked.n)
+    groups = db.clusters(asked.space, asked.condition, asked.n, asked.filters)
     db.fetch_thumbnails(asked.space, [each for group in groups for each in group.images[:COVERS]])
     return {
         "groups": [
@@ -156,7 +156,7 @@ def clusters(db: Opened, asked: ClustersRequest) -> Answer:
 @router.post("/{name}/duplicates")
 def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
     """Images that are alike, group by group."""
-    rows = db.duplicates(asked.space, asked.conditions, asked.threshold)
+    rows = db.duplicates(asked.space, asked.conditions, asked.threshold, asked.filters)
     shown = rows[:2000]
     db.fetch_thumbnails(asked.space, [each.image_id for each in shown])
     return {

@@ -88,7 +88,7 @@ function chip(condition, index, several) {
         document.querySelectorAll("#aspects .handle")[index + step]?.focus();
       },
     }, "⠿"),
-    h("span", { class: "called" }, named(condition)),
+    h("span", { class: "called", title: named(condition) }, named(condition)),
     slider,
     h("output", { class: "weight" }),
     several > 1 && h("button", {

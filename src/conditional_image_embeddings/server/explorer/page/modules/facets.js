@@ -26,6 +26,7 @@ export async function drawFacets(space) {
   const place = byId("facets");
   const told = space.conditions.filter((each) => each.has_words);
   if (!told.length) {
+    latest.cancel();
     fill(place, h("p", { class: "note" }, "No words are stored with these vectors: embed with --top-words 5 to filter by them."));
     return;
   }

@@ -18,7 +18,7 @@ export function listen(field, { lassoes, zoom, pan, all, begin, hover, leave, cl
     pointers.set(event.pointerId, at(event));
     moved = 0;
     if (corners) draw([]); // a second finger: it is no lasso
-    corners = (lassoes() || event.shiftKey) && pointers.size === 1 ? [at(event)] : null;
+    corners = lassoes(event) && pointers.size === 1 ? [at(event)] : null;
     begin();
   });
   field.addEventListener("pointermove", (event) => {

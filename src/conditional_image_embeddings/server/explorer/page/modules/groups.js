@@ -4,7 +4,7 @@ import { Latest, ask } from "./api.js";
 import { openCommand } from "./chosen.js";
 import { byId, count, fill, h, named, percent, plural, word } from "./dom.js";
 import { picture } from "./pictures.js";
-import { go, state } from "./state.js";
+import { filtersOf, go, state } from "./state.js";
 
 const THRESHOLDS = [[0.99, "alike"], [0.999, "very alike"], [0.9999, "nearly the same"]];
 const groupsAsked = new Latest();
@@ -26,7 +26,7 @@ export async function drawGroups(space) {
     onchange: (event) => go({ n: Number(event.target.value) >= 1 ? Math.min(1000, Math.floor(Number(event.target.value))) : null }) });
   const result = h("div", { class: "result" });
   fill(place, h("p", { class: "tools" }, choice(space, condition, (by) => go({ by })), h("label", { class: "choice" }, "Groups ", number), asCommand()), result);
-  const found = await working(groupsAsked, result, "Grouping", (signal) => ask("clusters", { space: state.space, condition, n: state.n }, signal));
+  const found = await working(groupsAsked, result, "Grouping", (signal) => ask("clusters", { space: state.space, condition, n: state.n, filters: { ...filtersOf(), group: null } }, signal));
   if (!found) return;
   const { groups } = found;
   const total = groups.reduce((sum, each) => sum + each.size, 0);
@@ -50,7 +50,7 @@ export async function drawDuplicates(space) {
   const result = h("div", { class: "result" });
   fill(place, h("p", { class: "tools" }, select, h("span", { class: "note" }, `in ${conditions.map(named).join(" and ") || "nothing: give an aspect a weight above 0"}`), asCommand()), result);
   if (!conditions.length) return;
-  const found = await working(duplicatesAsked, result, "Comparing every image with every other", (signal) => ask("duplicates", { space: state.space, conditions, threshold }, signal));
+  const found = await working(duplicatesAsked, result, "Comparing every image with every other", (signal) => ask("duplicates", { space: state.space, conditions, threshold, filters: filtersOf() }, signal));
   if (!found) return;
   const groups = Map.groupBy ? Map.groupBy(found.duplicates, (each) => each.group) : grouped(found.duplicates);
   const shown = [...groups.values()].slice(0, 200);

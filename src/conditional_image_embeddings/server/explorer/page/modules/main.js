@@ -10,7 +10,7 @@ import { drawDuplicates, drawGroups } from "./groups.js";
 import { drawMap } from "./map.js";
 import { drawPanel, drawPicked } from "./panel.js";
 import { ModelWatch, drawQuery, startSearchBox } from "./search_box.js";
-import { EMPTY, go, isQuery, start, state, subscribe, viewOf, write } from "./state.js";
+import { EMPTY, filtersOf, go, isQuery, start, state, subscribe, viewOf, write } from "./state.js";
 
 const VIEWS = { images: "Images", groups: "Groups", duplicates: "Duplicates", map: "Map" };
 const LOOKED_AT_AGAIN = 5000; // milliseconds
@@ -161,8 +161,8 @@ function draw(now) {
   if (now.view === "images") part("images", viewOf(), () => models.during((pictures = grid.show(viewOf())), byId("loading")));
   // Pictures first, unless they wait for a model.
   part("facets", [now.space, now.conditions.map((each) => each.condition), now.facets, now.where, now.group, now.lasso], () => Promise.race([pictures, pictures && pause(500)]).then(() => drawFacets(space)));
-  if (now.view === "groups") part("groups", [now.space, now.conditions, now.by, now.n], () => drawGroups(space));
-  if (now.view === "duplicates") part("duplicates", [now.space, now.conditions, now.threshold], () => drawDuplicates(space));
+  if (now.view === "groups") part("groups", [now.space, now.conditions, now.by, now.n, now.facets, now.where, now.lasso], () => drawGroups(space));
+  if (now.view === "duplicates") part("duplicates", [now.space, now.conditions, now.threshold, filtersOf()], () => drawDuplicates(space));
   if (now.view === "map") part("map", [now.space, now.conditions, now.by, now.facets, now.where], () => drawMap(space));
 }
 

@@ -54,7 +54,7 @@ class ImageMap {
     new ResizeObserver(() => this.#resize()).observe(this.field);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#soon());
     listen(this.field, {
-      lassoes: () => this.lassoing,
+      lassoes: (event) => this.lassoing || event.shiftKey,
       zoom: (factor, at) => this.#zoom(factor, at),
       pan: (x, y) => {
         this.camera.pan(x, y);

@@ -122,7 +122,9 @@ export function subscribe(listener) {
 // Change what is looked at. `replace` writes over the present address: for steps nobody would go back to.
 export function go(changes, { replace = false } = {}) {
   const before = state;
-  state = { ...state, ...changes };
+  // A group is one of the images that pass the other filters: of other images it would be another one.
+  const regroups = !("group" in changes) && ["facets", "where", "lasso", "space"].some((key) => key in changes);
+  state = { ...state, ...(regroups ? { group: null } : {}), ...changes };
   const hash = write(state);
   if (hash !== location.hash) history[replace ? "replaceState" : "pushState"](null, "", hash);
   for (const listener of listeners) listener(state, before);

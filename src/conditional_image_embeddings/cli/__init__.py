@@ -19,6 +19,7 @@ from .explore import explore
 from .export import export
 from .import_vectors import import_vectors
 from .index import index
+from .mcp import mcp
 from .models import models
 from .refine import refine
 from .reproduce import reproduce
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(demo, suggest, embed, explore, serve, search, cluster, duplicates, compare, words, index, refine),
+    *(demo, suggest, embed, explore, serve, mcp, search, cluster, duplicates, compare, words, index, refine),
     *(export, import_vectors, evaluate, sweep, reproduce, datasets, models),
 )
 

@@ -2,10 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-
 from ..errors import CieError, ConditionError, ExtraError, ImageError, NotStoredError, OptionError
 
 if TYPE_CHECKING:
@@ -52,6 +48,9 @@ def explain(app: "FastAPI", *, invalid: tuple[type[CieError], ...] = INVALID) ->
         app: The application.
         invalid: Errors that say that the request cannot be answered as it is, now or later: 400.
     """
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
 
     @app.exception_handler(CieError)
     def of_user(_: "Request", error: CieError) -> JSONResponse:

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from .. import pictures
 from ..problems import NotThereError
-from . import commands, exports, pictures
+from . import commands, exports
 from .answers import hit_answer, map_words, packed, space_answer, words_answer
 from .opened import OpenedCollection
 from .requests import (

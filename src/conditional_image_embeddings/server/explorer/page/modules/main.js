@@ -56,6 +56,7 @@ function isSettled(now) {
 
 // Look at what the address names; what it leaves open, or names wrongly, is the first that there is.
 async function enter() {
+  if (!every.length) return; // the list is on its way
   shown = {};
   const asked = state.in;
   state.in = (every.find((each) => each.name === asked) ?? every[0]).name;

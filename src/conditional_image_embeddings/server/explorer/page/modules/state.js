@@ -123,7 +123,7 @@ export function subscribe(listener) {
 export function go(changes, { replace = false } = {}) {
   const before = state;
   // A group is one of the images that pass the other filters: of other images it would be another one.
-  const regroups = !("group" in changes) && ["facets", "where", "lasso", "space"].some((key) => key in changes);
+  const regroups = !("group" in changes) && ["facets", "where", "lasso"].some((key) => key in changes);
   state = { ...state, ...(regroups ? { group: null } : {}), ...changes };
   const hash = write(state);
   if (hash !== location.hash) history[replace ? "replaceState" : "pushState"](null, "", hash);

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...collection.spaces import Space
-from ...collection.storage.store import Store
-from ...errors import ImageError
-from ...inputs.encoded import read_encoded
-from ...inputs.images import read_image
-from ..problems import NotThereError
+from ..collection.spaces import Space
+from ..collection.storage.store import Store
+from ..errors import ImageError
+from ..inputs.encoded import read_encoded
+from ..inputs.images import read_image
+from .problems import NotThereError
 
 PREVIEW_SIDE = 1600  # pixels
 SHOWN_BY_BROWSERS: Mapping[bytes, str] = {

@@ -1,0 +1,1 @@
+"""A collection as tools for agents, over the Model Context Protocol."""

@@ -112,11 +112,12 @@ def run(
         server: What `server_of` made of it otherwise than by default.
     """
     server = server_of(app) if server is None else server
+    before = {*threading.enumerate()}
     if browser:
         threading.Thread(target=_open_browser, args=(server, address_of(listening)), daemon=True).start()
     with listening, _ended_by_signals(), suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
-    if any(each is not threading.main_thread() and not each.daemon for each in threading.enumerate()):
+    if any(not each.daemon for each in {*threading.enumerate()} - before):
         sys.stdout.flush()  # an answer is still computed, for nobody: it may take minutes, and writes nothing by halves
         sys.stderr.flush()
         os._exit(0)

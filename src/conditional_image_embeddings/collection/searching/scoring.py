@@ -22,7 +22,7 @@ from .neighbours import MAX_CANDIDATES, nearest
 
 SCORED = 20  # candidates per hit asked for that are scored, under several conditions, but
 MIN_SCORED = 400  # never fewer than so many
-LOOKED_UP = 24  # to look up one image's vectors takes as long as to read those of so many in their order
+LOOKED_UP = 80  # to look up one image's vectors takes as long as to read those of so many in their order
 
 Vector = NDArray[np.float32]
 Result = TypeVar("Result")

@@ -1,4 +1,6 @@
-// A hundred thousand points on a plane, on the graphics card; where there is none, drawn one by one.
+// A hundred thousand points on a plane, on the graphics card; where there is none, pixel by pixel.
+
+import { Pixels } from "./pixels.js";
 
 const VERTEX = `#version 300 es
 in vec2 begun; in vec2 ended; in float number;
@@ -25,7 +27,8 @@ export class Points {
   constructor(canvas) {
     this.canvas = canvas;
     this.count = 0;
-    this.gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
+    // A browser that has to draw without a graphics card says so: then pixels are faster.
+    this.gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, failIfMajorPerformanceCaveat: true });
     if (this.gl) {
       this.#build();
       canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
@@ -34,7 +37,7 @@ export class Points {
         if (this.count) this.set(this.begun, this.ended, this.numbers);
         this.restored?.();
       });
-    } else this.flat = canvas.getContext("2d");
+    } else this.pixels = new Pixels(canvas);
   }
 
   // Places (x, y) to begin and to end at, and the colour's number of each.
@@ -54,7 +57,7 @@ export class Points {
   // `t` of the way from begin to end; a place (x, y) is drawn at (x, y) * scale + offset, in -1 to 1.
   draw({ t, scale, offset, size, colours, edge }) {
     const { gl, canvas } = this;
-    if (!gl) return this.#drawFlat({ t, scale, offset, size, colours });
+    if (!gl) return this.pixels.draw(this, { t, scale, offset, size, colours, edge });
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
@@ -84,19 +87,5 @@ export class Points {
     this.buffers = Object.fromEntries(["begun", "ended", "number"].map((name) => [name, gl.createBuffer()]));
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-  }
-
-  #drawFlat({ t, scale, offset, size, colours }) {
-    const { flat, canvas, begun, ended, numbers } = this;
-    flat.clearRect(0, 0, canvas.width, canvas.height);
-    colours.forEach(([red, green, blue, alpha], number) => {
-      flat.fillStyle = `rgb(${255 * red} ${255 * green} ${255 * blue} / ${alpha})`;
-      for (let i = 0; i < this.count; i++) {
-        if (numbers[i] !== number) continue;
-        const x = (begun[2 * i] + (ended[2 * i] - begun[2 * i]) * t) * scale[0] + offset[0];
-        const y = (begun[2 * i + 1] + (ended[2 * i + 1] - begun[2 * i + 1]) * t) * scale[1] + offset[1];
-        flat.fillRect(((x + 1) / 2) * canvas.width - size / 2, ((1 - y) / 2) * canvas.height - size / 2, size, size);
-      }
-    });
   }
 }

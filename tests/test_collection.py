@@ -63,13 +63,19 @@ def check(db: Path, photos: Path, condition: str | None, original: Any = None, *
     collection = cie.open(db)
     embedder = collection.embedder(condition, device="cpu", **options)
     stored = Store(db, create=False).read(embedder.setting)[1]
-    near = 2e-5 if embedder.setting.dtype == "float32" else 0.1  # of values around 3
-    np.testing.assert_allclose(embedder.encode(files(photos)), stored, atol=near)
-    np.testing.assert_allclose(embedder.encode(files(photos)[0]), stored[0], atol=near)
+
+    def agree(found: Any, wanted: Any) -> None:
+        if embedder.setting.dtype == "float32":
+            np.testing.assert_allclose(found, wanted, atol=2e-5)
+        else:  # in half precision a batch rounds otherwise than an image alone, by how much, the processor decides
+            assert np.diagonal(cie.similarity(np.atleast_2d(found), np.atleast_2d(wanted))).min() > 0.99
+
+    agree(embedder.encode(files(photos)), stored)
+    agree(embedder.encode(files(photos)[0]), stored[0])
     if original is not None:
         wanted = original.embed_text(TEXTS, embedder.request)[:, 0, 0, 0, 0]
-        np.testing.assert_allclose(embedder.encode_text(TEXTS), wanted, atol=near)
-        np.testing.assert_allclose(embedder.encode_text("blue"), wanted[1], atol=near)
+        agree(embedder.encode_text(TEXTS), wanted)
+        agree(embedder.encode_text("blue"), wanted[1])
     return embedder
 
 

@@ -148,12 +148,7 @@ def test_points_are_drawn_in_the_colors_of_their_words(page: "Page") -> None:
     plane(page)
     assert colors(page) == set(COLORS)
     by_pixels = plane(page).screenshot()
-    page.add_init_script(
-        """const made = HTMLCanvasElement.prototype.getContext;
-        HTMLCanvasElement.prototype.getContext = function (kind, how) {
-            return made.call(this, kind, { ...how, failIfMajorPerformanceCaveat: false });
-        };"""
-    )
+    page.add_init_script("WebGL2RenderingContext.prototype.getExtension = () => null")  # it does not say what it is
     page.reload()
     assert colors(page) == set(COLORS)
     assert plane(page).screenshot() != by_pixels

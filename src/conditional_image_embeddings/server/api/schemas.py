@@ -15,7 +15,7 @@ def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("this is no text: it has half of a character pair") from None
+        raise ValueError("this is no text: it has half of a character pair") from None  # caught
     return text
 
 
@@ -50,7 +50,7 @@ class TextObject(Strict):
 def _without_tokens(given: Any) -> Any:
     first = given[0] if isinstance(given, list) and given else None
     if isinstance(first, int | list) and not isinstance(first, bool):
-        raise ValueError(TOKENS)
+        raise ValueError(TOKENS)  # caught
     return given
 
 

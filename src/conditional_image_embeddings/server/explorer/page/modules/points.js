@@ -27,8 +27,7 @@ export class Points {
   constructor(canvas) {
     this.canvas = canvas;
     this.count = 0;
-    // A browser that has to draw without a graphics card says so: then pixels are faster.
-    this.gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, failIfMajorPerformanceCaveat: true });
+    this.gl = hasGraphicsCard() ? canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true }) : null;
     if (this.gl) {
       this.#build();
       canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
@@ -88,4 +87,13 @@ export class Points {
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
   }
+}
+
+// A browser without one computes WebGL on the processor: pixels are faster then.
+function hasGraphicsCard() {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  const about = gl?.getExtension("WEBGL_debug_renderer_info");
+  const renderer = about ? gl.getParameter(about.UNMASKED_RENDERER_WEBGL) : "";
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  return Boolean(gl) && !/swiftshader|llvmpipe|software|basic render/i.test(renderer);
 }

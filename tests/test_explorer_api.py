@@ -269,8 +269,8 @@ def test_groups_duplicates_comparisons_and_images_are_the_collections(
     assert [each["image_id"] for each in alike["duplicates"]] == [each.image_id for each in rows]
     a, b = ODD[0], ODD[3]
     compared = ask(client, "compare", {"space": space, "a": a, "b": b})["comparisons"]
-    expected = collection.compare(a, b, [each["condition"] for each in compared], setting=space)
-    assert compared == json.loads(json.dumps([each.to_json() for each in expected]))
+    side_by_side = collection.compare(a, b, [each["condition"] for each in compared], setting=space)
+    assert compared == json.loads(json.dumps([each.to_json() for each in side_by_side]))
     assert {each["condition"] for each in compared} == set(CONDITIONS)
     image = ask(client, "image", {"space": space, "image_id": a})
     (known,) = collection.images([a], CONDITIONS, setting=space)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -51,9 +52,14 @@ def test_the_official_client_works(official: openai.OpenAI, model: cie.Embedder)
         how = {} if encoding is None else {"encoding_format": encoding}
         found = official.embeddings.create(model="colors", input=URIS, extra_body={"conditions": PAIR}, **how)
         assert [each.index for each in found.data] == [0, 0, 1, 1, 2, 2, 3, 3]
-        assert [each.condition for each in found.data] == PAIR * 4
-        vectors = [np.frombuffer(base64.b64decode(each.embedding), "<f4") if encoding == "base64"
-                   and isinstance(each.embedding, str) else each.embedding for each in found.data]  # fmt: skip
+        told: list[Any] = list(found.data)  # its types know neither conditions nor base64
+        assert [each.condition for each in told] == PAIR * 4
+        vectors = [
+            np.frombuffer(base64.b64decode(each.embedding), "<f4")
+            if isinstance(each.embedding, str)
+            else each.embedding
+            for each in told
+        ]
         np.testing.assert_allclose(np.array(vectors, np.float32).reshape(offline.shape), offline, atol=1e-5)
     assert found.model == "colors"
     assert [each.id for each in official.models.list()] == ["colors"]

@@ -252,8 +252,9 @@ class Collection:
             among: Only images with these ids.
             min_score: Only images with this score or more.
             cut: "auto" ends the list where images no longer match, see `cutoff`; None does not.
-            exact: Score every image. Otherwise, from 10,000 images on, candidates come from an index (`cie index`) of
-                each condition with a positive weight, and only they are scored.
+            exact: Score every image. Otherwise, from 10,000 images on (under several conditions from 32,000, and from
+                more with a large k), candidates come from an index (`cie index`) of each condition with a positive
+                weight, and only they are scored.
             build_index: Build the indexes that the search goes through first, or bring them up to date, where that is
                 due: a minute and a half per million images on two cores. Without it, see `Collection.build_index`.
             setting: Glob over the settings' names, where the conditions were embedded in several ways.

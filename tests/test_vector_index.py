@@ -287,7 +287,10 @@ def test_a_search_is_right_while_another_process(writer: str, tmp_path: Path) ->
     store = filled(tmp_path, clustered(ROWS))
     if writer != "builds its index":
         store.build_index(SETTING)
-    code = f"from test_vector_index import *; store = Store({str(tmp_path)!r}); {WRITERS[writer]}"
+    # It ends at once: while Python ends by itself, Lance's threads may still hold what they were given, and abort it.
+    code = (
+        f"import os; from test_vector_index import *; store = Store({str(tmp_path)!r}); {WRITERS[writer]}; os._exit(0)"
+    )
     queries = clustered(ROWS)
     with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, stderr=subprocess.PIPE) as process:
         searched = 0

@@ -146,11 +146,14 @@ def filters(where: str, image_ids: Sequence[str]) -> Iterator[str]:
 
 
 def rows_of(
-    table: Any, columns: list[str], image_ids: Sequence[str] | None, where: str = "TRUE"
+    table: Any, columns: list[str], image_ids: Sequence[str] | None, where: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows of these images (None: of all), in any order; `columns` has `image_id`."""
+    """The rows of these images (None: of all), in any order; `columns` has `image_id`.
+
+    No filter is none at all, not "TRUE": with one, LanceDB 0.36 gives empty lists for null ones.
+    """
     if image_ids is not None and len(image_ids) <= MOST_FILTERS * IDS_A_FILTER:
-        for each in filters(where, image_ids):
+        for each in filters(where or "TRUE", image_ids):
             for batch in scan(table, columns, each):
                 yield from batch.to_pylist()
         return

@@ -1,7 +1,6 @@
 """Neighbours by an index are those that comparing all finds, whatever happened to the vectors since it was built."""
 
 import json
-import os  # noqa: F401 - the child process has all of this
 import shutil
 import subprocess
 import sys

@@ -7,6 +7,7 @@ structure in both t-SNE and UMAP", 2021), and has a seed: the same vectors in th
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -90,7 +91,10 @@ def plane(values: NDArray[np.float32], made_by: str, *, show_progress_bar: bool 
             n_neighbors=NEIGHBORS, min_dist=APART, init=reduced[:, :2], random_state=42, n_jobs=1,
             tqdm_kwds={"disable": disable, "desc": "UMAP", "leave": False},
         )  # fmt: skip
-        placed: NDArray[np.float32] = fitted.fit_transform(reduced)
+        # In a thread of its own: numba sets the number of OpenMP's threads for the one that it runs in, for good, and a
+        # model that computes there with more threads than before gives other last digits.
+        with ThreadPoolExecutor(1) as alone:
+            placed: NDArray[np.float32] = alone.submit(fitted.fit_transform, reduced).result()
     return placed.astype(np.float32)
 
 

@@ -263,6 +263,10 @@ def test_points_walk_unless_the_visitor_wants_no_motion(browser: "Browser", addr
 @pytest.mark.parametrize("view", [f"{MAP}&is=color~red"])
 def test_what_does_not_pass_the_filters_is_faint_on_the_map(page: "Page") -> None:
     plane(page)
+    for _ in range(50):  # it is drawn with the next frame
+        if colors(page) == {"red"}:
+            break
+        page.wait_for_timeout(100)
     assert colors(page) == {"red"}
 
 

@@ -90,6 +90,8 @@ def serious_violations(page: "Page") -> list[str]:
     """What axe finds on the page as it is now, of impact serious or critical: the rule, and the first places."""
     from axe_playwright_python.sync_playwright import Axe
 
+    # What was just set (a size, day or night) reaches all that is drawn with the next frame, not at once.
+    page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     return [
         f"{each['id']}: {each['help']}: " + "; ".join(node["html"][:160] for node in each["nodes"][:3])
         for each in Axe().run(page).response["violations"]

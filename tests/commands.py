@@ -77,6 +77,7 @@ def _fresh_interpreter() -> Iterator[None]:
     handler = _Stderr(logging.WARNING)
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, [handler]
+    levels = {each: each.level for each in (root, *map(logging.getLogger, root.manager.loggerDict))}
     with warnings.catch_warnings():
         warnings.resetwarnings()
         for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
@@ -86,6 +87,8 @@ def _fresh_interpreter() -> Iterator[None]:
             yield
         finally:
             root.handlers = handlers
+            for each, level in levels.items():  # a server sets it for its process
+                each.setLevel(level)
 
 
 class _Stderr(logging.Handler):

@@ -1,8 +1,10 @@
 """What the test files share: no network, a folder and a database, and one small run of the demo with every model."""
 
+import logging
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +38,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return f"{file} {family[1]}" if file.endswith("test_engine.py") and family else file
 
     return ByFileOrFamily(config, log)
+
+
+@pytest.fixture(autouse=True)
+def logging_level() -> "Iterator[None]":
+    """A program sets it for its whole process; here that would be for the tests that come after."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    assert root.level == level
 
 
 @pytest.fixture

@@ -43,11 +43,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], bool]]
     """Addresses, collections and whether a browser is to be opened, of pages that would be served."""
     found: list[tuple[str, list[str], bool]] = []
 
-    def run(app: Any, listening: socket.socket, *, browser: bool) -> None:
+    def run(app: Any, listening: socket.socket, *, browser: bool) -> bool:
         with listening:
             found.append((running.address_of(listening), list(app.state.collections), browser))
         for each in app.state.collections.values():
             each.close()
+        return True
 
     monkeypatch.setattr(running, "run", run)
     return found
@@ -116,7 +117,7 @@ def test_the_browser_is_opened_once_the_page_answers(db: Path, monkeypatch: pyte
 
     monkeypatch.setattr(webbrowser, "open", opens)
     monkeypatch.setattr(running, "server_of", remembered)
-    running.run(application([db]), running.listen("127.0.0.1", None, 0), browser=True)
+    assert running.run(application([db]), running.listen("127.0.0.1", None, 0), browser=True)
     assert seen == [200]
 
 

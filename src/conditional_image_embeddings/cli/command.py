@@ -1,10 +1,11 @@
 """What every command is: errors of one line, exit statuses, and what is printed of jobs."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -54,6 +55,13 @@ class Command(click.Command):
                 raise
             click.echo(f"error: {_said(error, ctx)}", err=True)
             ctx.exit(1)
+
+
+def end_now() -> NoReturn:
+    """End the process well, whatever its threads still compute."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _debug(ctx: click.Context, _: click.Parameter, given: bool) -> None:

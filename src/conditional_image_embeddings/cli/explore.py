@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from . import limits
-from .command import Command
+from . import limits, options
+from .command import Command, end_now
 
 PORT = 8901  # if it is free
 
@@ -22,9 +22,7 @@ PORT = 8901  # if it is free
 @click.option(
     "--keep-model", type=limits.SECONDS, default=600.0, show_default=True, help="Seconds until an idle model is let go."
 )
-@click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
-@click.option("--model-path", help="Where the model is now, if it was moved.")
-@click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
+@options.loading
 def explore(
     dbs: tuple[str, ...], host: str, port: int | None, hosts: tuple[str, ...], no_browser: bool, **how: Any
 ) -> None:
@@ -59,4 +57,5 @@ def open_page(
     listening = listen(host, port, PORT)
     warn_if_open(listening)
     click.echo(f"Look at {address_of(listening)} (Ctrl-C ends it)", err=True)
-    run(app, listening, browser=browser)
+    if not run(app, listening, browser=browser):
+        end_now()

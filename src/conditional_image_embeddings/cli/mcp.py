@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from . import options
 from .command import Command
 
 
@@ -18,9 +19,7 @@ from .command import Command
     metavar="DIR",
     help="A folder whose images may be searched with. Without: no file is read but those of the collection.",
 )
-@click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
-@click.option("--model-path", help="Where the model is now, if it was moved.")
-@click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
+@options.loading
 def mcp(db: str, files: Path | None, **loading: Any) -> None:
     r"""Give an agent tools over a collection: search, words, groups, comparisons, with small pictures.
 

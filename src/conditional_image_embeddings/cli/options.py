@@ -1,8 +1,8 @@
 """Options that several commands take, with one name, one meaning and one check."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -59,6 +59,17 @@ def words_by_condition(given: Sequence[str], known: Collection[str | None]) -> "
         plain = {EMPTY: "", WITHOUT: None}.get(word, word)
         found.setdefault(condition or None, []).append(Not(plain) if excluded else plain)
     return found or None
+
+
+def loading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How the model that made a collection is loaded, where a query needs it: keywords of `cie.open`."""
+    for option in (
+        click.option("--local-files-only", is_flag=True, help="Never ask the hub."),
+        click.option("--model-path", help="Where the model is now, if it was moved."),
+        click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps."),
+    ):
+        command = option(command)
+    return command
 
 
 setting = click.option("--setting", "pattern", default="*", show_default=True, help="Glob over the settings' names.")

@@ -45,9 +45,7 @@ SHOWN_WORDS = 2
     "--index/--no-index", "build_index", default=True, show_default=True, help="Build the index first where it is due."
 )
 @options.setting
-@click.option("--device", help="Of the model, if one is needed: cpu, cuda, cuda:1, mps.")
-@click.option("--model-path", help="Where the model is now, if it was moved.")
-@click.option("--local-files-only", is_flag=True, help="Never ask the hub.")
+@options.loading
 @click.option("--json", "as_json", is_flag=True, help="Print the hits as JSON.")
 @options.html
 def search(

@@ -6,7 +6,7 @@ import click
 
 from ..methods import METHODS
 from . import limits
-from .command import Command, json_object
+from .command import Command, end_now, json_object
 
 PORT = 8900  # if it is free
 SERVED = [name for name, each in METHODS.items() if each.conditions != "required"]
@@ -110,6 +110,8 @@ def serve(
     click.echo(f"Ask {address_of(listening)}v1/embeddings (Ctrl-C ends it)", err=True)
     server = server_of(app, grace=bounds.timeout, log_config=None)
     service.on_failure = lambda: setattr(server, "should_exit", server.should_exit or not service.has_answered)
-    run(app, listening, server=server)
+    ended = run(app, listening, server=server)
     if service.failure is not None and not service.has_answered:
         raise service.failure
+    if not ended:
+        end_now()

@@ -71,7 +71,7 @@ class EquivalenceCheck:
         try:
             states = run()
         except UNSUPPORTED_ERRORS as error:
-            logger.info("does not run so: %s", error)
+            logger.info("does not run so: %s", str(error))  # whoever keeps the record keeps no frame of the model's
             return math.inf
         if _distance(states, self.reference) > self.distance:
             return math.inf

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import math
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 import webbrowser
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128  # connections that wait to be accepted
 GRACE = 2  # seconds that requests in flight have at the end
+LEAVE = 1  # seconds that threads have to end once no request is left
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +101,7 @@ def server_of(app: "FastAPI", *, grace: float = GRACE, **config: Any) -> "uvicor
 
 def run(
     app: "FastAPI", listening: socket.socket, *, browser: bool = False, server: "uvicorn.Server | None" = None
-) -> None:
+) -> bool:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -110,6 +109,10 @@ def run(
         listening: What `listen` gave.
         browser: Open it in the user's browser once it answers.
         server: What `server_of` made of it otherwise than by default.
+
+    Returns:
+        Whether all has ended: False where a thread still computes an answer, now for nobody. It writes nothing by
+        halves, but Python waits for it, which may take minutes: a program that is to end now ends itself.
     """
     server = server_of(app) if server is None else server
     before = {*threading.enumerate()}
@@ -117,10 +120,11 @@ def run(
         threading.Thread(target=_open_browser, args=(server, address_of(listening)), daemon=True).start()
     with listening, _ended_by_signals(), suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
-    if any(not each.daemon for each in {*threading.enumerate()} - before):
-        sys.stdout.flush()  # an answer is still computed, for nobody: it may take minutes, and writes nothing by halves
-        sys.stderr.flush()
-        os._exit(0)
+    started = [each for each in threading.enumerate() if each not in before and not each.daemon]
+    until = time.monotonic() + LEAVE
+    for each in started:
+        each.join(max(0, until - time.monotonic()))
+    return not any(each.is_alive() for each in started)
 
 
 @contextmanager

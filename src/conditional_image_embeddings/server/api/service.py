@@ -117,7 +117,7 @@ class Service:
         if device.state == "ready":
             self.has_answered = True
             self.on_ready(self.embedder)
-            logger.info("the model answers: %r", device.embedder)
+            logger.info("the model answers: %s", repr(device.embedder))  # a record that is kept holds no model
         if self.state == "failed":
             error = self.failure
             said = str(error) if isinstance(error, CieError) else type(error).__name__

@@ -1,6 +1,7 @@
 """The page of `cie explore` over databases, served on loopback by a real server in a thread of this process."""
 
 import io
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pytest
 from browser import open_page
 from collections_at_hand import setting
+from commands import cie
 from PIL import Image
 from playwright.sync_api import expect
 
+from conditional_image_embeddings.collection import projection
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
 from conditional_image_embeddings.server.explorer.application import application
@@ -63,10 +67,12 @@ def photographs(store: Store, image_ids: Sequence[str], *conditions: str | None,
 
 
 @contextmanager
-def exploring(*databases: str | Path, **how: Any) -> Iterator[str]:
-    """The address of the page."""
+def exploring(*databases: str | Path, umap: bool = False, **how: Any) -> Iterator[str]:
+    """The address of the page; without `umap` its maps are principal components, which take no time."""
     app = application(databases, **how)
-    with listen("127.0.0.1", None, 0) as listening:
+    with pytest.MonkeyPatch.context() as patched, listen("127.0.0.1", None, 0) as listening:
+        if not umap:
+            patched.setattr(projection, "find_spec", lambda _: None)
         server = server_of(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -111,6 +117,14 @@ def shown(page: "Page", number: int | None = None) -> list[str]:
         "all => all.sort((a, b) => a.dataset.index - b.dataset.index).map(each => each.dataset.id)"
     )
     return ids[:number]
+
+
+def printed(command: str, *arguments: object) -> list[dict[str, Any]]:
+    """What a command prints with --json."""
+    finished = cie(command, "--json", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    rows: list[dict[str, Any]] = json.loads(finished.stdout)
+    return rows
 
 
 def part_of_address(page: "Page") -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ import io
 import json
 import shlex
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -41,13 +40,6 @@ def words_of(vocabulary: list[str]) -> list[list[tuple[str, float]] | None]:
     generator = np.random.default_rng(7)
     told = [[(vocabulary[generator.integers(len(vocabulary))], 0.75), ("thing", 0.25)] for _ in range(NUMBER)]
     return [None if index % 9 == 8 else each for index, each in enumerate(told)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _maps_are_quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as without:
-        without.setitem(sys.modules, "umap", None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +374,6 @@ def test_the_commands_of_other_views_print_what_they_show(
         ("image", {"image_id": "none.png", "conditions": None}, 404, "none.png"),
         ("map", {"condition": "smell", "conditions": None}, 404, "smell"),
         ("points", {"condition": "color", "points": [40], "conditions": None}, 404, "changed"),
-        ("model", {}, 409, "tiny"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_one_line(

@@ -12,7 +12,6 @@ from collections_at_hand import random_store, setting
 from explorer_at_hand import exploring, failed, open_explorer, part_of_address, photographs, shown
 from playwright.sync_api import expect
 
-from conditional_image_embeddings.collection import projection
 from conditional_image_embeddings.collection.storage.store import Store
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(db: Path) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patched, exploring(db) as found:
-        patched.setattr(projection, "find_spec", lambda _: None)  # UMAP takes longer than all the rest
+    with exploring(db) as found:
         yield found
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from collections_at_hand import Cars
-from commands import cie
-from explorer_at_hand import exploring, failed, named, open_explorer, part_of_address, shown
+from explorer_at_hand import exploring, failed, named, open_explorer, part_of_address, printed, shown
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -55,14 +54,6 @@ def page(browser: "Browser", address: str, view: str) -> "Iterator[Page]":
     with open_explorer(browser, address, view) as opened:
         shown(opened)
         yield opened
-
-
-def printed(*command: object) -> list[dict[str, Any]]:
-    """What a command prints with --json."""
-    finished = cie(*command, "--json")
-    assert finished.returncode == 0, finished.stderr
-    rows: list[dict[str, Any]] = json.loads(finished.stdout)
-    return rows
 
 
 def ids(rows: list[dict[str, Any]]) -> list[str]:

@@ -176,7 +176,7 @@ def test_a_fault_of_this_program_is_one_line(places: Path, monkeypatch: pytest.M
     def breaks(*_: object) -> None:
         raise RuntimeError("secret/path")
 
-    monkeypatch.setattr(OpenedCollection, "spaces", breaks)
+    monkeypatch.setattr(OpenedCollection, "state_of", breaks)
     with exploring(places / "db") as address:
         answer = httpx2.get(f"{address}api/db")
     assert answer.status_code == 500

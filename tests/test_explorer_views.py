@@ -1,22 +1,19 @@
 """Groups, duplicates, the map and the comparison of two: what they show in a browser, and where a click leads."""
 
 import io
-import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from commands import cie
-from explorer_at_hand import COLORS, exploring, named, open_explorer, part_of_address, photographs, shown
+from explorer_at_hand import COLORS, exploring, named, open_explorer, part_of_address, photographs, printed, shown
 from PIL import Image, ImageColor
 from playwright.sync_api import expect
 
 import conditional_image_embeddings
-from conditional_image_embeddings.collection import projection
 from conditional_image_embeddings.collection.storage.store import Store
 
 if TYPE_CHECKING:
@@ -35,8 +32,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(db: Path) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patched, exploring(db) as found:
-        patched.setattr(projection, "find_spec", lambda _: None)  # UMAP takes longer than all the rest
+    with exploring(db) as found:
         yield found
 
 
@@ -49,13 +45,6 @@ def view() -> str:
 def page(browser: "Browser", address: str, view: str) -> "Iterator[Page]":
     with open_explorer(browser, address, view) as opened:
         yield opened
-
-
-def printed(*command: object) -> list[dict[str, Any]]:
-    finished = cie(command[0], "--json", *command[1:])
-    assert finished.returncode == 0, finished.stderr
-    rows: list[dict[str, Any]] = json.loads(finished.stdout)
-    return rows
 
 
 @pytest.mark.parametrize("view", ["#view=groups&c=kind~1"])

@@ -101,6 +101,14 @@ class Filter:
         return set.intersection(*passing)
 
 
+def facet_words(several: Iterable[tuple[str | None, Iterable[str], bool]]) -> dict[str | None, list[Word]]:
+    """Facets of conditions, words, and whether these are excluded, as `Filter.of` takes them."""
+    found: dict[str | None, list[Word]] = {}
+    for condition, words, excluded in several:
+        found.setdefault(condition, []).extend(map(Not, words) if excluded else words)
+    return found
+
+
 EVERY = Filter()
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError, preview
@@ -11,6 +12,7 @@ from .spaces import whole_spaces
 
 if TYPE_CHECKING:
     from ..methods.settings import Setting
+    from .spaces import Space
     from .storage.store import Store
 
 Reading = tuple[Any, ...]  # layers and tokens of one tell the same words
@@ -96,6 +98,23 @@ def setting_telling(store: "Store", setting: "Setting") -> "Setting | None":
     if store.count_words(setting):
         return setting
     return original if original != setting and original in store.settings() and store.count_words(original) else None
+
+
+@dataclass(frozen=True)
+class ConditionCount:
+    """A condition of a space: how many images have a vector under it, and whether words tell of them."""
+
+    condition: str | None
+    images: int
+    has_words: bool
+
+
+def counts_by_condition(store: "Store", space: "Space") -> list[ConditionCount]:
+    """What there is under each condition of a space, in the order of `Space.conditions`."""
+    return [
+        ConditionCount(name, store.count(setting), has_words=setting_telling(store, setting) is not None)
+        for name, setting in ((name, space.settings[name]) for name in space.conditions)
+    ]
 
 
 def _folded(condition: str | None) -> str:

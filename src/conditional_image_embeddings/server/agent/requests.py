@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...collection.filters import Not, Word
+from ...collection.filters import facet_words
 from ...errors import OptionError
 from .pictures import MOST_PICTURES
 
@@ -95,7 +95,5 @@ def weights_by_condition(given: Sequence[WeightedCondition | str | None]) -> dic
 
 def filters(where: str, words: Iterable[WordFilter] | None) -> dict[str, Any]:
     """Filters as keywords of the collection's functions."""
-    facets: dict[str | None, list[Word]] = {}
-    for each in words or ():
-        facets.setdefault(each.condition, []).extend(map(Not, each.words) if each.excluded else each.words)
+    facets = facet_words((each.condition, each.words, each.excluded) for each in words or ())
     return {"where": where.strip() or None, "facets": facets or None}

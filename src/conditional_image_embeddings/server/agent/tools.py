@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from ...collection.collection import Collection
 from ...collection.spaces import Space, choose, widest
-from ...collection.words import setting_telling
+from ...collection.words import counts_by_condition
 from ...errors import ImageError, NotStoredError, OptionError, preview
 from ...methods.registry import describe
 from ...methods.settings import Setting
@@ -70,7 +70,7 @@ class Tools:
         """
         store = self._collection.store
         with store.reading():
-            every = sorted(self._collection.spaces(), key=lambda space: (space.is_refined, -len(space.settings)))
+            every = self._collection.spaces()
             told = [self._space(space) for space in every[:MOST_SPACES]]
         return _answer(CollectionAnswer(path=store.uri, spaces=told, left_out=max(0, len(every) - MOST_SPACES)))
 
@@ -196,12 +196,8 @@ class Tools:
             source=first.source or first.dataset,
             is_refined=space.is_refined,
             conditions=[
-                ConditionInfo(
-                    condition=name,
-                    images=store.count(space.settings[name]),
-                    has_words=setting_telling(store, space.settings[name]) is not None,
-                )
-                for name in space.conditions
+                ConditionInfo(condition=each.condition, images=each.images, has_words=each.has_words)
+                for each in counts_by_condition(store, space)
             ],
         )
 

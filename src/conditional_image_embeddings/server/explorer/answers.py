@@ -1,6 +1,7 @@
 """The shapes of answers: what the page is told of a space, an image, a hit and a map."""
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,8 @@ from numpy.typing import NDArray
 
 from ...collection.searching.hits import Hit
 from ...collection.spaces import Space
-from ...collection.storage.store import Store
-from ...collection.words import setting_telling
+from ...collection.words import counts_by_condition, setting_telling
 from ...methods.registry import describe
-from ...methods.settings import Setting
 from .opened import OpenedCollection
 from .requests import Answer
 
@@ -32,16 +31,11 @@ def space_answer(db: OpenedCollection, space: Space) -> Answer:
         "is_refined": space.is_refined,
         "source": first.source or first.dataset,
         "conditions": [
-            {"condition": name, "images": store.count(setting), "has_words": _has_words(store, setting)}
-            for name, setting in space.settings.items()
+            {"condition": each.condition, "images": each.images, "has_words": each.has_words}
+            for each in counts_by_condition(store, space)
         ],
         "state": db.state_of(space),
     }
-
-
-def _has_words(store: Store, setting: Setting) -> bool:
-    telling = setting_telling(store, setting)
-    return telling is not None and store.count_words(telling) > 0
 
 
 def hit_answer(hit: Hit, names: Sequence[str | None]) -> Answer:
@@ -65,21 +59,19 @@ def map_words(
     db: OpenedCollection, space: str, condition: str | None, image_ids: Sequence[str]
 ) -> tuple[list[Answer], NDArray[np.uint8]]:
     """The most frequent first words with their counts, and which of them each image has; `NO_WORD` is none of them."""
-    numbers = np.full(len(image_ids), NO_WORD, np.uint8)
-    found = db.space(space).find(condition)
-    setting = None if found is None else setting_telling(db.collection.store, found)
-    if setting is None or not db.collection.store.count_words(setting):
-        return [], numbers
-    counted = db.collection.facets([condition], setting=space)
-    (several,) = counted.by_condition.values()
-    words = [facet for facet in several if next(iter(facet.words.values())) is not None][:MAP_WORDS]
-    places = {image_id: place for place, image_id in enumerate(image_ids)}
-    number_of = {next(iter(facet.words.values())): number for number, facet in enumerate(words)}
-    for batch in db.collection.store.first_words(setting):
-        for image_id, word in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
-            if word in number_of and image_id in places:
-                numbers[places[image_id]] = number_of[word]
-    return [{"word": next(iter(facet.words.values())), "count": facet.count} for facet in words], numbers
+    store, found = db.collection.store, db.space(space).find(condition)
+    setting = None if found is None else setting_telling(store, found)
+    said: dict[str, str] = {}
+    if setting is not None:
+        there = set(image_ids)
+        for batch in store.first_words(setting):
+            pairs = zip(batch.column("image_id").to_pylist(), batch.column("word").to_pylist(), strict=True)
+            said.update((image_id, word) for image_id, word in pairs if word is not None and image_id in there)
+    counted = sorted(Counter(said.values()).items(), key=lambda each: (-each[1], each[0]))[:MAP_WORDS]
+    number_of: dict[str | None, int] = {word: number for number, (word, _) in enumerate(counted)}
+    words = map(said.get, image_ids)  # None, where there is none, has no number either
+    numbers = np.array([number_of.get(word, NO_WORD) for word in words], np.uint8)
+    return [{"word": word, "count": count} for word, count in counted], numbers
 
 
 def packed(array: NDArray[Any]) -> str:

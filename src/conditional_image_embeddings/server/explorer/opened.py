@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from cachetools import LRUCache
 
 from ...collection.collection import Collection
-from ...collection.filters import Not, Word
+from ...collection.filters import facet_words
 from ...collection.grouping.clusters import Cluster
 from ...collection.grouping.duplicates import Duplicate
 from ...collection.image_map import ImageMap
@@ -60,15 +60,10 @@ class OpenedCollection:
         Raises:
             NotThereError: there is none of this name (any more).
         """
-        for space in self.spaces():
+        for space in self.collection.spaces():
             if space.name == name:
                 return space
         raise NotThereError(f"{self.path} has no setting {name}: it was removed, or the link is of another collection")
-
-    def spaces(self) -> list[Space]:
-        """Every space; the one with most conditions comes first, as it was embedded before it was refined."""
-        found: list[Space] = self.collection.spaces()
-        return sorted(found, key=lambda space: (space.is_refined, -len(space.settings), space.name))
 
     def state_of(self, space: Space) -> str:
         """What changes when a space's vectors, words or images do."""
@@ -143,10 +138,7 @@ class OpenedCollection:
             inside = self.map(space, filters.lasso.condition).inside(filters.lasso.polygon)
             kept = set(inside)
             among = inside if among is None else [each for each in among if each in kept]
-        facets: dict[str | None, list[Word]] = {}
-        for each in filters.facets:
-            words = [Not(word) for word in each.words] if each.excluded else each.words
-            facets.setdefault(each.condition, []).extend(words)
+        facets = facet_words((each.condition, each.words, each.excluded) for each in filters.facets)
         return {"where": filters.where, "facets": facets or None, "among": among}
 
     def clusters(self, space: str, condition: str | None, n: int | None, filters: Filters) -> list[Cluster]:
@@ -177,9 +169,14 @@ class OpenedCollection:
         key = ("map", space, self.state_of(self.space(space)), condition, method)
         return self._once(key, lambda: self.collection.map(condition, method=method, setting=space))
 
-    def thumbnail(self, space: str, image_id: str) -> bytes | None:
-        """The stored picture of an image, encoded; None where there is none."""
-        return self.fetch_thumbnails(space, [image_id]).get(image_id)
+    def thumbnail(self, space: str, image_id: str, state: str) -> bytes | None:
+        """The stored picture of an image, encoded; None where there is none.
+
+        `state`: that which was looked at; a picture that is at hand since then needs no look into the database.
+        """
+        with self._lock:
+            data = self._thumbnails.get((space, state, image_id))
+        return data or self.fetch_thumbnails(space, [image_id]).get(image_id)
 
     def fetch_thumbnails(self, space: str, image_ids: Iterable[str]) -> dict[str, bytes]:
         """Pictures of those images that have one, and are kept: of many at once it takes hardly longer than of one."""

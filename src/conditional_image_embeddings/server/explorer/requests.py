@@ -176,11 +176,4 @@ class CommandRequest(View):
     pair: tuple[Text, Text] | None = None
 
 
-class ModelRequest(Strict):
-    """The model of a space."""
-
-    space: Name
-    conditions: list[Name | None] = Field(min_length=1, max_length=100)
-
-
 Answer = dict[str, Any]

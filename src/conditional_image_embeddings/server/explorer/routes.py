@@ -26,12 +26,12 @@ from .requests import (
     ImageRequest,
     ImagesRequest,
     MapRequest,
-    ModelRequest,
     PointsRequest,
 )
 from .uploads import MAX_UPLOAD
 
 SHOWN_WORDS = 200  # per condition, in the list of facets
+SHOWN_DUPLICATES = 2000
 COVERS = 4
 
 router = APIRouter(prefix="/api")
@@ -59,13 +59,13 @@ def collections(request: Request) -> Answer:
 @router.get("/{name}")
 def collection(db: Opened) -> Answer:
     """The spaces of a collection: what can be asked of it."""
-    return {"name": db.name, "path": db.path, "spaces": [space_answer(db, space) for space in db.spaces()]}
+    return {"name": db.name, "path": db.path, "spaces": [space_answer(db, space) for space in db.collection.spaces()]}
 
 
 @router.get("/{name}/state")
 def state(db: Opened, space: Annotated[str | None, Query()] = None) -> Answer:
     """What changes when a space does, and how many images it has: the page asks now and then."""
-    found = next((each for each in db.spaces() if each.name == space or not space), None)
+    found = next((each for each in db.collection.spaces() if each.name == space or not space), None)
     if found is None:
         return {"state": None, "images": 0}
     images = max(db.collection.store.count(setting) for setting in found.settings.values())
@@ -157,7 +157,7 @@ def clusters(db: Opened, asked: ClustersRequest) -> Answer:
 def duplicates(db: Opened, asked: DuplicatesRequest) -> Answer:
     """Images that are alike, group by group."""
     rows = db.duplicates(asked.space, asked.conditions, asked.threshold, asked.filters)
-    shown = rows[:2000]
+    shown = rows[:SHOWN_DUPLICATES]
     db.fetch_thumbnails(asked.space, [each.image_id for each in shown])
     return {
         "images": len(rows), "groups": rows[-1].group if rows else 0,
@@ -222,17 +222,12 @@ def model(db: Opened) -> Answer:
     return db.models.state()
 
 
-@router.post("/{name}/model")
-def load_model(db: Opened, asked: ModelRequest) -> Answer:
-    """Load it now."""
-    with db.models.needed(db.space(asked.space), asked.conditions, by=True):
-        return db.models.state()
-
-
 @router.get("/{name}/thumbnail")
-def thumbnail(db: Opened, space: Annotated[str, Query()], image: Annotated[str, Query()]) -> Response:
-    """The stored picture of an image."""
-    data = db.thumbnail(space, image)
+def thumbnail(
+    db: Opened, space: Annotated[str, Query()], image: Annotated[str, Query()], state: Annotated[str, Query()] = ""
+) -> Response:
+    """The stored picture of an image, as it was in a state of the space."""
+    data = db.thumbnail(space, image, state)
     if not data:
         raise NotThereError(f"no picture of {image!r} is stored")
     return _picture(data, "image/png" if data.startswith(b"\x89PNG") else "image/webp")
@@ -273,7 +268,7 @@ def export(db: Opened, asked: ExportRequest) -> Response:
 def command(db: Opened, asked: CommandRequest) -> Answer:
     """The command that prints what the page shows."""
     chosen = asked.filters.group is not None or asked.filters.lasso is not None
-    text, note = commands.command(db.path, asked, several_spaces=len(db.spaces()) > 1, chosen=chosen)
+    text, note = commands.command(db.path, asked, several_spaces=len(db.collection.spaces()) > 1, chosen=chosen)
     return {"command": text, "note": note}
 
 

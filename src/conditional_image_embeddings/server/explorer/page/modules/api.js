@@ -38,7 +38,10 @@ export async function upload(file) {
   return (await (await answer(place("uploads"), options)).json()).upload;
 }
 
-const pictured = (kind) => (image) => `${place(kind)}?${new URLSearchParams({ space: state.space, image })}`;
+let seen = ""; // the state of the space that is looked at: its pictures are at hand there
+export const see = (stateOfSpace) => (seen = stateOfSpace);
+
+const pictured = (kind) => (image) => `${place(kind)}?${new URLSearchParams({ space: state.space, image, state: seen })}`;
 export const thumbnail = pictured("thumbnail");
 export const preview = pictured("preview");
 export const original = pictured("original");

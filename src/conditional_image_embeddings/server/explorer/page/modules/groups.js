@@ -52,7 +52,7 @@ export async function drawDuplicates(space) {
   if (!conditions.length) return;
   const found = await working(duplicatesAsked, result, "Comparing every image with every other", (signal) => ask("duplicates", { space: state.space, conditions, threshold, filters: filtersOf() }, signal));
   if (!found) return;
-  const groups = Map.groupBy ? Map.groupBy(found.duplicates, (each) => each.group) : grouped(found.duplicates);
+  const groups = grouped(found.duplicates);
   const shown = [...groups.values()].slice(0, 200);
   fill(result,
     h("p", { class: "note" }, found.groups ? `${plural(found.groups, "group")} with ${plural(found.images, "image")}; the first of each is the largest.${shown.length < found.groups ? ` The first ${shown.length} are shown.` : ""}` : "No two images are so alike."),
@@ -64,7 +64,10 @@ export async function drawDuplicates(space) {
 
 function grouped(rows) {
   const found = new Map();
-  for (const row of rows) found.set(row.group, [...(found.get(row.group) ?? []), row]);
+  for (const row of rows) {
+    if (!found.has(row.group)) found.set(row.group, []);
+    found.get(row.group).push(row);
+  }
   return found;
 }
 

@@ -1,6 +1,6 @@
 // The page: what the address says is drawn, and drawn anew where it says something else.
 
-import { Latest, collection, collections, stateNow } from "./api.js";
+import { Latest, collection, collections, see, stateNow } from "./api.js";
 import { drawAspects } from "./aspects.js";
 import { drawChosen, drawComparison, isPicked, openCommand, openKeep, pick, startDialogs } from "./chosen.js";
 import { byId, count, fill, h, named, plural } from "./dom.js";
@@ -79,6 +79,7 @@ async function enter() {
     return go({ in: about.name }, { replace: true });
   }
   space = about.spaces.find((each) => each.space === state.space) ?? about.spaces[0];
+  see(space.state);
   const select = byId("spaces").querySelector("select");
   fill(select, about.spaces.map((each) => h("option", { value: each.space, selected: each === space }, label(each))));
   select.onchange = () => go({ ...EMPTY, in: state.in, space: select.value, view: state.view, open: state.open, picked: state.picked });

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving_at_hand import Colors, data_uri, message, picture, serving, until, vectors_of
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.cli.serve import serve
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 from conditional_image_embeddings.server.logs import JsonLines
 
@@ -138,10 +139,12 @@ def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
         started.wait(30)
 
 
-def test_sigterm_finishes_what_was_accepted_and_options_are_variables() -> None:
+def test_sigterm_finishes_what_was_accepted_and_options_are_variables(tmp_path: Path) -> None:
     """With requests in flight; a key and logs as the environment says."""
     images = [data_uri(picture(seed, (600, 450))) for seed in range(12)]
-    environment = {"CIE_SERVE_MODEL": "builtin", "CIE_SERVE_DEVICE": "cpu", "CIE_SERVE_API_KEY": "secret",
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+    environment = {"CIE_SERVE_MODEL": "builtin", "CIE_SERVE_DEVICE": "cpu", "CIE_SERVE_API_KEY_FILE": str(key),
                    "CIE_SERVE_LOG_JSON": "1", "CIE_SERVE_SERVED_MODEL_NAME": "cars"}  # fmt: skip
     with process(**environment) as (started, address), ThreadPoolExecutor(12) as pool:
         own = {"Authorization": "Bearer secret"}
@@ -182,6 +185,11 @@ def _value(text: str, name: str) -> float:
     return float(re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)[0])
 
 
+def test_every_option_is_a_variable_by_its_own_name() -> None:
+    names = {max(each.opts, key=len).removeprefix("--").replace("-", "_"): each.name for each in serve.params}
+    assert {name for name, own in names.items() if name != own} == set()
+
+
 def test_a_model_that_is_not_there_ends_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "conditional_image_embeddings", "serve", "-m", "./nowhere"],
                           capture_output=True, text=True, check=False, timeout=120)  # fmt: skip
@@ -193,7 +201,9 @@ def test_a_model_that_is_not_there_ends_the_command() -> None:
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [(["--queue", "10"], 1, "--max-inputs"), (["--db", "./nowhere"], 1, "nowhere"), (["--api-key", " "], 1, "empty"),
-     (["--method", "clay"], 2, "clay"), (["--timeout", "nan"], 2, "timeout"), (["--max-body", "0"], 2, "max-body"),
+     (["--api-key-file", "./nowhere"], 1, "nowhere"), (["--api-key-file", os.devnull], 1, "empty"),
+     (["--api-key", "k", "--api-key-file", os.devnull], 1, "twice"), (["--method", "clay"], 2, "clay"),
+     (["--timeout", "nan"], 2, "timeout"), (["--max-body", "0"], 2, "max-body"),
      (["--host", "192.0.2.1"], 1, "192.0.2.1")],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused(options: list[str], status: int, said: str, tmp_path: Path) -> None:

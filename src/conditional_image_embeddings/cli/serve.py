@@ -1,5 +1,6 @@
 """`cie serve`: the API."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ LEVELS = ("debug", "info", "warning", "error")
 SIZE = click.IntRange(1, 2**40)
 NUMBER = click.IntRange(1, 100_000)
 
+# No option has another name in Python: its variable would have it too, CIE_SERVE_DEVICES for --device.
+
 
 @click.command(cls=Command, context_settings={"auto_envvar_prefix": "CIE_SERVE", "show_default": True})
 @click.option("-m", "--model", required=True, help="A hub id, a local directory, or `builtin`.")
@@ -25,13 +28,15 @@ NUMBER = click.IntRange(1, 100_000)
 @click.option(
     "--api-key", metavar="KEY", help="What clients have to know. Better CIE_SERVE_API_KEY: others see options."
 )
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name that may be asked for. Repeat it.")
-@click.option("--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
+@click.option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="A file that holds it: a secret of Docker's, a credential of systemd's.")  # fmt: skip
+@click.option("--allow-host", multiple=True, metavar="NAME", help="A name that may be asked for. Repeat it.")
+@click.option("--cors-origin", multiple=True, metavar="ORIGIN",
               help="A site whose pages may ask, such as https://app.example. Repeat it.")  # fmt: skip
-@click.option("--allow-url-host", "url_hosts", multiple=True, metavar="HOST",
+@click.option("--allow-url-host", multiple=True, metavar="HOST",
               help="Fetch images that are URLs of this host. Repeat it. Without: none.")  # fmt: skip
-@click.option("--allow-private-urls", "private_urls", is_flag=True, help="Such hosts may be in your own network.")
-@click.option("--device", "devices", multiple=True, help="cpu, cuda, cuda:1, mps; repeat it for a model on each.")
+@click.option("--allow-private-urls", is_flag=True, help="Such hosts may be in your own network.")
+@click.option("--device", multiple=True, help="cpu, cuda, cuda:1, mps; repeat it for a model on each.")
 @click.option("--threads", type=click.IntRange(1, 8), default=2, help="Per device: one prepares, another computes.")
 @click.option("--queue", type=NUMBER, default=256, help="Images and texts that may wait; more are answered 503.")
 @click.option("--timeout", type=limits.SECONDS, default=60.0, help="Seconds until a request is given up.")
@@ -60,11 +65,12 @@ def serve(
     host: str,
     port: int | None,
     api_key: str | None,
-    hosts: tuple[str, ...],
-    cors_origins: tuple[str, ...],
-    url_hosts: tuple[str, ...],
-    private_urls: bool,
-    devices: tuple[str, ...],
+    api_key_file: Path | None,
+    allow_host: tuple[str, ...],
+    cors_origin: tuple[str, ...],
+    allow_url_host: tuple[str, ...],
+    allow_private_urls: bool,
+    device: tuple[str, ...],
     threads: int,
     log_level: str,
     log_json: bool,
@@ -90,19 +96,24 @@ def serve(
     from ..server.running import address_of, listen, run, server_of, warn_if_open
     from ..server.safety import is_loopback
 
+    if api_key_file is not None:
+        if api_key is not None:
+            raise OptionError("the API key is given twice: leave --api-key or --api-key-file out")
+        try:
+            api_key = api_key_file.read_text("ascii").strip()
+        except (OSError, UnicodeError) as error:
+            raise OptionError(f"the API key cannot be read from {api_key_file}: {error}") from error
     if api_key is not None and not api_key.strip():
-        raise OptionError("the API key is empty: give one, or leave --api-key and CIE_SERVE_API_KEY out")
+        raise OptionError("the API key is empty: give one, or leave it out")
     logs.configure(log_level, as_json=log_json)
     bounds = Limits(**{name: rest.pop(name) for name in Limits.__dataclass_fields__})
     given = {name: value for name, value in rest.items() if value}
-    loaders = [
-        lambda device=device: load(model, method=method, device=device, **given) for device in devices or (None,)
-    ]
+    loaders = [lambda each=each: load(model, method=method, device=each, **given) for each in device or (None,)]
     service = Service(loaders, name=served_model_name or model, limits=bounds, threads=threads)
     app = application(
-        service, db=db, api_key=api_key, hosts=[host, *hosts], any_host=not (hosts or is_loopback(host)),
-        cors_origins=cors_origins, url_hosts=url_hosts, private_urls=private_urls,
-        **({"device": devices[0]} if devices else {}), local_files_only=rest["local_files_only"],
+        service, db=db, api_key=api_key, hosts=[host, *allow_host], any_host=not (allow_host or is_loopback(host)),
+        cors_origins=cors_origin, url_hosts=allow_url_host, private_urls=allow_private_urls,
+        **({"device": device[0]} if device else {}), local_files_only=rest["local_files_only"],
     )  # fmt: skip
     listening = listen(host, port, PORT)
     if api_key is None:

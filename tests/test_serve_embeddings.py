@@ -16,6 +16,8 @@ from PIL import Image
 from serving_at_hand import Colors, Served, data_uri, message, picture, png, serving, vectors_of
 
 import conditional_image_embeddings as cie
+from conditional_image_embeddings.engine.texts import text_prompt
+from conditional_image_embeddings.methods.request import Request
 
 PICTURES = [picture(seed) for seed in range(4)]
 URIS = [data_uri(each) for each in PICTURES]
@@ -129,6 +131,24 @@ def test_options_are_those_of_encode(client: httpx2.Client, model: cie.Embedder)
     expected = model.encode(PICTURES[0], "car color", prompt_type="express", layer=-2, token=-2, truncate_dim=16,
                             normalize_embeddings=True)  # fmt: skip
     np.testing.assert_allclose(vectors_of(client.post("/v1/embeddings", json=asked)), [expected], atol=1e-5)
+
+
+def test_usage_counts_the_tokens_of_every_prompt_whatever_is_shared(client: httpx2.Client) -> None:
+    def usage(given: list[Any], *conditions: str | None) -> int:
+        answer = client.post("/v1/embeddings", json={"input": given, "conditions": conditions}).json()["usage"]
+        assert answer["prompt_tokens"] == answer["total_tokens"]
+        return int(answer["total_tokens"])
+
+    dior: Any = cie.load("builtin", device="cpu")
+    image = dior.read(PICTURES[0])
+    for condition in (*PAIR, None):
+        asked = Request(conditions=(condition,))
+        own = [len(dior.lvlm.chat.text_ids(text_prompt(text, condition))) for text in ("red", "a blue car")]
+        assert usage(URIS[:1], condition) == sum(dior.prepare(image, asked).lengths)
+        assert usage(["red"], condition) == own[0] == dior.text_tokens(["red"], asked)[0]
+        assert usage([URIS[0], "red", "a blue car"], condition) == usage(URIS[:1], condition) + sum(own)
+    for given in (URIS[:2], ["red", "a blue car"]):
+        assert usage(given, *PAIR, None) == sum(usage(given, condition) for condition in (*PAIR, None)) > 0
 
 
 def test_words_are_those_of_the_model(client: httpx2.Client, model: cie.Embedder) -> None:

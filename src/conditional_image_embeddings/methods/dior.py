@@ -171,8 +171,9 @@ class DIOR(Embedder):
                 [words[index][k : k + told] for k in range(0, len(words[index]), len(request.prompt_types))]
                 if words
                 else None,
+                sum(prepared.lengths),
             )
-            for index in range(len(batch))
+            for index, prepared in enumerate(batch)
         ]
 
     def _states(self, batch: Sequence[Prepared], layers: Sequence[int], request: Request) -> Tensor:
@@ -218,16 +219,19 @@ class DIOR(Embedder):
             ModelError: the model does not run without an image.
         """
         layers = [self.lvlm.layer_index(layer) for layer in request.layers]
-        prompts = [
-            text_prompt(text, condition, prompt_type)
-            for text, condition, prompt_type in product(texts, request.conditions, request.prompt_types)
-        ]
+        prompts = _text_prompts(texts, request)
         # Where prompts are separate passes, padding too may change a state (prefix-LMs): one text at a time.
         budget = self.budget if self.plan.shares else 1
         with torch.inference_mode():
             states = text_hidden_states(self.lvlm, prompts, layers, request.tokens, budget)
             vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
         return np.asarray(vectors.cpu().numpy())
+
+    def text_tokens(self, texts: Sequence[str], request: Request) -> list[int]:
+        """Tokens of each text's prompts."""
+        ids = self.lvlm.chat.text_ids
+        with self.lock:
+            return [sum(len(ids(each)) for each in _text_prompts([text], request)) for text in texts]
 
     def answers(self, batch: Sequence[Prepared], sampling: generation.Sampling) -> list[generation.Answer]:
         """What the model generates after each prompt of each image, as `generation.answers` gives it."""
@@ -306,6 +310,11 @@ def _prompt_maker(
 ) -> PromptMaker:
     texts = [prompt(condition, prompt_type) for condition, prompt_type in product(conditions, prompt_types)]
     return PromptMaker(lvlm, texts, flat_positions=flat)
+
+
+def _text_prompts(texts: Sequence[str], request: Request) -> list[str]:
+    """Each text under each condition and prompt type."""
+    return [text_prompt(*each) for each in product(texts, request.conditions, request.prompt_types)]
 
 
 def _guesses_channels(image_processor: Any) -> bool:

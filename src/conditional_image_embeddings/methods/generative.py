@@ -136,8 +136,9 @@ class Generative(Embedder):
             Embedded(
                 vectors[index, :, :, None, None],
                 [words[start : start + told] for start in range(index * each, (index + 1) * each, step)],
+                sum(prepared.lengths),
             )
-            for index in range(len(batch))
+            for index, prepared in enumerate(batch)
         ]
 
     def embed_text(self, texts: Sequence[str], request: Request) -> Any:

@@ -131,6 +131,10 @@ class Queries(ABC):
         """
         raise ModelError(f"{self.method} reads no text: text queries need a method such as dior or clip")
 
+    def text_tokens(self, texts: Sequence[str], request: Request) -> list[int]:  # noqa: ARG002
+        """Tokens of each text's prompts, as `Embedded.tokens` counts an image's; 0 without prompts."""
+        return [0] * len(texts)
+
     @lists_keywords
     def words(
         self,

@@ -158,7 +158,9 @@ class Embedded:
         vectors: float32 (conditions, prompt types, tokens, layers, d): the request's `shape`, and the dimensions.
         words: For each condition and prompt type the words that explain it, most probable first; None if not asked for,
             or where the method has none.
+        tokens: Of its prompts, the image's among them: all prompts in full, whatever they share. 0 without prompts.
     """
 
     vectors: NDArray[np.float32]
     words: list[list[WordScores]] | None = None
+    tokens: int = 0

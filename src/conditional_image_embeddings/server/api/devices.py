@@ -159,14 +159,16 @@ class Device:
 
     def _embed_texts(self, embedder: "Embedder", alike: Alike, texts: list[tuple[Ticket, str]]) -> None:
         try:
-            vectors = embedder.text_vectors([text for _, text in texts], alike.request)
+            several = [text for _, text in texts]
+            vectors = embedder.text_vectors(several, alike.request)
+            tokens = embedder.text_tokens(several, alike.request)
         except UNSUPPORTED_ERRORS as error:
             if isinstance(error, CieError):
                 raise
             logger.warning("the model fails on a text", exc_info=True)
             raise ModelError(f"the model fails on what was sent: {type(error).__name__}") from error
-        for (ticket, _), vector in zip(texts, vectors, strict=True):
-            ticket.job.put(ticket.index, Embedded(vector))
+        for (ticket, _), vector, number in zip(texts, vectors, tokens, strict=True):
+            ticket.job.put(ticket.index, Embedded(vector, tokens=number))
         self._metrics.texts.inc(len(texts))
 
     def _told(self, embedder: "Embedder", error: Exception) -> Exception:

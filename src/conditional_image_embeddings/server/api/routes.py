@@ -86,7 +86,8 @@ async def embeddings(
                 strict=True,
             )
         ]
-        usage = {"prompt_tokens": 0, "total_tokens": 0}
+        tokens = sum(each.tokens for each in found)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _json({"object": "list", "data": rows, "model": service.name, "usage": usage})
 
     return Response(await run_in_threadpool(written) if number > MUCH else written(), media_type="application/json")

@@ -147,7 +147,7 @@ class SearchRequest(Strict):
 
 
 class Usage(BaseModel):
-    """Tokens are not counted: always 0."""
+    """Tokens of every prompt in full, the image's among them; 0 where a method has no prompts."""
 
     prompt_tokens: int = 0
     total_tokens: int = 0

@@ -13,12 +13,12 @@ from miniatures import picture
 from conditional_image_embeddings.datasets.labelled import from_folders
 from conditional_image_embeddings.errors import DatasetError, SourceError
 from conditional_image_embeddings.inputs.folders import path_to_text, text_to_path
-from conditional_image_embeddings.inputs.sources import find, listing
+from conditional_image_embeddings.inputs.sources import find
 
 
 def ids(*paths: Path | str, **options: object) -> list[str]:
     (source,) = find([str(path) for path in paths], **options)
-    assert [image_id for image_id, _ in listing(source)] == [image_id for image_id, _ in source]
+    assert [image_id for image_id, _ in source.references()] == [image_id for image_id, _ in source]
     return [image_id for image_id, _ in source]
 
 

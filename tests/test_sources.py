@@ -9,12 +9,13 @@ import pytest
 from color_embedder import draw
 
 from conditional_image_embeddings.errors import ImageError, SourceError
-from conditional_image_embeddings.inputs.sources import find, listing, select
+from conditional_image_embeddings.inputs.references import select
+from conditional_image_embeddings.inputs.sources import find
 
 
 def ids(*paths: Path | str, **options: object) -> list[str]:
     (source,) = find([str(path) for path in paths], **options)
-    assert [image_id for image_id, _ in listing(source)] == [image_id for image_id, _ in source]
+    assert [image_id for image_id, _ in source.references()] == [image_id for image_id, _ in source]
     return [image_id for image_id, _ in source]
 
 

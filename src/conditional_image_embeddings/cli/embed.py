@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..collection.job.job_report import JobReport
-    from ..inputs.sources import ImageSource
+    from ..inputs.references import ImageSource
 
 LAYER_POOLINGS = ("mean", "concat")
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ..errors import DatasetError, preview
 from ..inputs.conditions import normalized_text
+from ..inputs.encoded import FileStat, stat_of
 from ..inputs.folders import path_to_text
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,16 @@ class Benchmark:
         return tuple(self.labels)
 
     def __iter__(self) -> Iterator[tuple[str, Path]]:
+        return self.references()
+
+    def references(self) -> Iterator[tuple[str, Path]]:
         return iter(self.images.items())
+
+    def open(self, references: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+        return iter(references)
+
+    def stat(self, reference: Path) -> FileStat | None:
+        return stat_of(reference)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -14,9 +14,22 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ImageError
+from .folders import path_to_text
 from .sharing import alone_with
 
 MAX_BYTES = 2**29  # of an encoded image
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """Where an image was found: its file, the size in bytes, the modification time in nanoseconds.
+
+    An image that is no file of its own has no path.
+    """
+
+    path: str | None = None
+    size: int | None = None
+    modified: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,12 +39,12 @@ class Encoded:
     Attributes:
         data: The bytes.
         path: The file that they were read from; None for bytes from elsewhere.
-        stat: The status of that file's descriptor, from before it was read: a change while it is read is seen later.
+        stat: Of that file's descriptor, from before it was read: a change while it is read is seen later.
     """
 
     data: bytes = field(repr=False)
     path: Path | None = None
-    stat: os.stat_result | None = field(default=None, repr=False, compare=False)
+    stat: FileStat | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -68,7 +81,9 @@ def read_encoded(
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{name} is not a regular file")
-            return Encoded(_checked(_all_of(file, status.st_size), name, status.st_size), path, status)
+            return Encoded(
+                _checked(_all_of(file, status.st_size), name, status.st_size), path, _file_stat(path, status)
+            )
     except FileNotFoundError as error:
         raise ImageError(f"{name} is {'a broken link' if path.is_symlink() else 'not there'}") from error
     except (OSError, ValueError) as error:  # a null character in the path is a ValueError
@@ -76,6 +91,18 @@ def read_encoded(
             raise ImageError(f"{name} is a folder, not an image") from error
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"{name} cannot be read: {reason.lower()}") from error
+
+
+def stat_of(path: Path) -> FileStat | None:
+    """What is known of a file without reading it; None if that cannot be asked."""
+    try:
+        return _file_stat(path, path.stat())
+    except (OSError, ValueError):  # a null character in the path is a ValueError
+        return None
+
+
+def _file_stat(path: Path, status: os.stat_result) -> FileStat:
+    return FileStat(path_to_text(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
 def _checked(data: bytes, name: str, size: int = 0) -> bytes:

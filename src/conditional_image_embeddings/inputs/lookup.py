@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import NoImagesError, SourceError
 from .folders import absolute, fixed_part, path_to_text
-from .sources import Files, ImageSource, expanded, find
+from .references import ImageSource
+from .sources import Files, expanded, find
 from .tables import is_table
 
 

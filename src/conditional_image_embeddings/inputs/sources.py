@@ -6,31 +6,18 @@ row's id), and is listed anew whenever it is iterated, so that no list of a mill
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from ..errors import ImageError, NoImagesError, SourceError, preview
+from ..errors import NoImagesError, SourceError, preview
 from . import folders
+from .encoded import FileStat, stat_of
 from .folders import absolute, path_to_text, text_to_path
 from .formats import suffixes
-from .images import ImageInput, LazyImage
+from .images import LazyImage
+from .references import ImageSource, Unreadable
 from .selection import Selection, Skipped
 from .tables import Table, is_table
-
-
-class ImageSource(Protocol):
-    """Images with an id each. The ids are distinct, and the same each time the source is iterated."""
-
-    @property
-    def dataset(self) -> str:
-        """The name that the images' vectors are stored under."""
-
-    @property
-    def root(self) -> str | None:
-        """The directory that ids are relative to, or the table's file."""
-
-    def __iter__(self) -> Iterator[tuple[str, LazyImage]]: ...
 
 
 def find(
@@ -39,7 +26,7 @@ def find(
     include_hidden: bool = False,
     exclude: Sequence[str] = (),
     allow_outside: bool = False,
-) -> "list[ImageSource]":
+) -> list[ImageSource]:
     """The sources that a command line names: one a folder, glob or table, and one for all single files together.
 
     A folder, with its folders, is searched for files with the suffix of an image; so is what a glob matches. A file
@@ -97,20 +84,6 @@ def find(
     return list(sources.values())
 
 
-def listing(source: ImageSource) -> Iterator[tuple[str, Path | None]]:
-    """Image ids and files (None for an image that has no file of its own), without reading any image."""
-    if isinstance(source, Table):
-        return ((image_id, None) for image_id in source.ids())
-    return ((image_id, Path(image) if isinstance(image, str | os.PathLike) else None) for image_id, image in source)
-
-
-def select(source: ImageSource, wanted: Callable[[str], bool]) -> Iterator[tuple[str, LazyImage]]:
-    """The images whose ids are wanted; no other is read."""
-    if isinstance(source, Table):
-        return source.select(wanted)
-    return ((image_id, image) for image_id, image in source if wanted(image_id))
-
-
 class Files:
     """Named files, whatever their suffix."""
 
@@ -121,7 +94,16 @@ class Files:
         self._files = {path_to_text(absolute(file).relative_to(root).as_posix()): file for file in files}
 
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
+        return self.open(self.references())
+
+    def references(self) -> Iterator[tuple[str, Path]]:
         yield from self._files.items()
+
+    def open(self, references: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, LazyImage]]:
+        yield from references
+
+    def stat(self, reference: Path) -> FileStat | None:
+        return stat_of(reference)
 
     def existing(self) -> "Files | None":
         """Those that are there now, under the ids that they have here; None where none is."""
@@ -151,15 +133,21 @@ class Folder:
             raise NoImagesError(f"folder {self.root} has no images ({looked}){hint}")
 
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
+        return self.open(self.references())
+
+    def references(self) -> Iterator[tuple[str, Path | Unreadable]]:
         for inner, found in folders.images_below(self._folder, self._selection):
-            yield path_to_text(inner), _unlisted(self._folder / inner, found) if isinstance(found, OSError) else found
+            if isinstance(found, OSError):
+                folder = path_to_text(self._folder / inner)
+                yield path_to_text(inner), Unreadable(f"folder {folder} cannot be listed: {found.strerror}")
+            else:
+                yield path_to_text(inner), found
 
+    def open(self, references: Iterable[tuple[str, Path | Unreadable]]) -> Iterator[tuple[str, LazyImage]]:
+        yield from references
 
-def _unlisted(folder: Path, error: OSError) -> Callable[[], ImageInput]:
-    def fail() -> ImageInput:
-        raise ImageError(f"folder {path_to_text(folder)} cannot be listed: {error.strerror}")
-
-    return fail
+    def stat(self, reference: Path | Unreadable) -> FileStat | None:
+        return None if isinstance(reference, Unreadable) else stat_of(reference)
 
 
 def expanded(path: str) -> Path:

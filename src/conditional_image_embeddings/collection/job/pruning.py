@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import NoImagesError, SourceError
 from ...inputs.folders import text_to_path
-from ...inputs.sources import ImageSource, listing
+from ...inputs.references import ImageSource, Unreadable
 from ...inputs.tables import Table
 from ...methods.settings import Setting
 from ..storage.digests import digests
@@ -42,7 +42,7 @@ def missing(store: Store, source: ImageSource) -> Missing:
     Raises:
         NoImagesError: no image of the source is there now.
     """
-    listed = [image_id for image_id, path in listing(source) if path is not None or isinstance(source, Table)]
+    listed = [image_id for image_id, reference in source.references() if not isinstance(reference, Unreadable)]
     if not listed:
         raise NoImagesError(f"{source.root} has no images now")
     there = np.unique(digests(listed))

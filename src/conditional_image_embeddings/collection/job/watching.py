@@ -15,7 +15,7 @@ from ...errors import SourceError, StoreError
 from ...inputs.folders import text_to_path
 from ...inputs.formats import suffixes
 from ...inputs.lookup import Lookup
-from ...inputs.sources import ImageSource
+from ...inputs.references import ImageSource
 from ...inputs.tables import Table
 from ..storage.database import BusyError
 from ..storage.store import Store

@@ -20,7 +20,6 @@ from .setting_tables import METADATA_KEY, Fitted, fitted_digest, fitted_with
 from .stored_words import StoredWords
 from .tables import (
     IMAGES,
-    FileStat,
     ImageRecord,
     Words,
     filters,
@@ -30,7 +29,7 @@ from .tables import (
     vector_schema,
 )
 
-__all__ = ["METADATA_KEY", "FileStat", "ImageRecord", "Store"]
+__all__ = ["METADATA_KEY", "ImageRecord", "Store"]
 
 
 class Store(StoredWords):

@@ -1,0 +1,97 @@
+"""Parquet files and Lance tables as columns and rows; a row is found by its number, without reading all before it."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any, Protocol
+
+ROWS = 32  # with encoded images, held at a time
+VALUES = 4096  # without
+
+
+class TableFile(Protocol):
+    """A table on disk, as it was when it was first looked at. It can be pickled."""
+
+    def schema(self) -> Any: ...
+
+    def count(self) -> int: ...
+
+    def batches(self, column: str) -> Iterator[Any]:
+        """All values of a column, as Arrow arrays of bounded size."""
+
+    def cells(self, column: str, rows: Iterable[int]) -> Iterator[Any]:
+        """The column's Arrow scalars in these rows, in their order; fastest where that rises."""
+
+
+class ParquetFile:
+    """A Parquet file. Of its row groups only those are read that have a wanted row."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def schema(self) -> Any:
+        with self._opened() as file:
+            return file.schema_arrow
+
+    def count(self) -> int:
+        with self._opened() as file:
+            return int(file.metadata.num_rows)
+
+    def batches(self, column: str) -> Iterator[Any]:
+        with self._opened() as file:
+            for batch in file.iter_batches(VALUES, columns=[column], use_threads=False):
+                yield batch.column(0)
+
+    def cells(self, column: str, rows: Iterable[int]) -> Iterator[Any]:
+        with self._opened() as file:
+            sizes = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+            begins = list(accumulate(sizes, initial=0))
+            group, first, values, batches = -1, 0, (), iter(())  # the batch that is at hand
+            for row in rows:
+                if (wanted := bisect_right(begins, row) - 1) != group or row < first:
+                    group, first, values = wanted, begins[wanted], ()
+                    batches = file.iter_batches(ROWS, row_groups=[group], columns=[column], use_threads=False)
+                while row >= first + len(values):
+                    first += len(values)
+                    values = next(batches).column(0)
+                yield values[row - first]
+
+    def _opened(self) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(self._path)
+
+
+class LanceTable:
+    """A Lance table, in the version that it had when it was first opened, in whatever process it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version = self._opened().version
+
+    def schema(self) -> Any:
+        return self._opened().schema
+
+    def count(self) -> int:
+        return int(self._opened().count_rows())
+
+    def batches(self, column: str) -> Iterator[Any]:
+        for batch in self._opened().search().select([column]).to_batches(VALUES):
+            yield batch.column(0)
+
+    def cells(self, column: str, rows: Iterable[int]) -> Iterator[Any]:
+        table, rows = self._opened(), iter(rows)
+        while part := list(islice(rows, ROWS)):
+            rising = sorted(set(part))  # as LanceDB gives them, whatever order it is asked in
+            taken = table.take_offsets(rising).select([column]).to_arrow().column(0)
+            place = {row: index for index, row in enumerate(rising)}
+            yield from (taken[place[row]] for row in part)
+
+    def _opened(self) -> Any:
+        import lancedb
+
+        table = lancedb.connect(self._path.parent).open_table(self._path.stem)
+        if version := getattr(self, "_version", None):
+            table.checkout(version)
+        return table

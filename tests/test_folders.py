@@ -94,7 +94,7 @@ def test_folders_are_nested_as_deeply_as_paths_go(tmp_path: Path, monkeypatch: p
     try:
         assert ids(deep) == ["0.png", f"{'d/' * 1500}1.png"]
         assert ids("photos/**/*.png") == ["0.png", f"{'d/' * 1500}1.png"]
-        with pytest.raises(SourceError, match="no image, folder or table matches"):
+        with pytest.raises(SourceError, match="no image, folder, table or shard matches"):
             find(["photos/**/*.gif"])
         (deep / "0.png").unlink()
         (deep / f"{'d/' * 1500}1.png").rename(deep / f"{'d/' * 1500}1.parquet")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from color_embedder import draw
+from shards_at_hand import pack, samples
 
 from conditional_image_embeddings.datasets.benchmark import Benchmark
 from conditional_image_embeddings.datasets.labelled import from_folders
@@ -66,6 +67,12 @@ def lance(directory: Path) -> list[Path]:
     return [directory / "t.lance"]
 
 
+def shards(directory: Path) -> list[str]:
+    for number in range(3):
+        pack(directory / "s" / f"{number}.tar", samples(10, seed=10 * number))
+    return [f"{directory}/s/*.tar"]
+
+
 def content(image: LazyImage) -> bytes:
     return read_encoded(image() if callable(image) else image).data  # type: ignore[arg-type]
 
@@ -74,7 +81,7 @@ def pickled(value: T) -> T:
     return pickle.loads(pickle.dumps(value))  # type: ignore[no-any-return]  # noqa: S301
 
 
-@pytest.fixture(params=[folder, files, benchmark, parquet, lance])
+@pytest.fixture(params=[folder, files, benchmark, parquet, lance, shards])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> ImageSource:
     made = request.param(tmp_path)
     return made if isinstance(made, Benchmark) else find(made)[0]

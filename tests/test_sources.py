@@ -83,7 +83,7 @@ def test_a_glob(folder: Path) -> None:
     assert ids(f"{folder.parent}/my*/*") == ["my photos/00000.png", "my photos/00001.png"]
     (source,) = find([f"{folder}/0*"])
     assert source.root == str(folder)
-    with pytest.raises(SourceError, match=r"no image, folder or table matches .*\*\.gif"):
+    with pytest.raises(SourceError, match=r"no image, folder, table or shard matches .*\*\.gif"):
         find([f"{folder}/*.gif"])
 
 

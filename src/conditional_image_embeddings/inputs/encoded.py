@@ -69,7 +69,7 @@ def read_encoded(
         return source
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
-        return Encoded(_checked(data, name or f"the image of {len(data)} bytes"))
+        return Encoded(checked(data, name or f"the image of {len(data)} bytes"))
     if not isinstance(source, str | os.PathLike):
         return Encoded(_of_file_object(source, name or "the image"))
     path = Path(source)
@@ -81,9 +81,7 @@ def read_encoded(
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{name} is not a regular file")
-            return Encoded(
-                _checked(_all_of(file, status.st_size), name, status.st_size), path, _file_stat(path, status)
-            )
+            return Encoded(checked(_all_of(file, status.st_size), name, status.st_size), path, _file_stat(path, status))
     except FileNotFoundError as error:
         raise ImageError(f"{name} is {'a broken link' if path.is_symlink() else 'not there'}") from error
     except (OSError, ValueError) as error:  # a null character in the path is a ValueError
@@ -105,7 +103,7 @@ def _file_stat(path: Path, status: os.stat_result) -> FileStat:
     return FileStat(path_to_text(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
-def _checked(data: bytes, name: str, size: int = 0) -> bytes:
+def checked(data: bytes, name: str, size: int = 0) -> bytes:
     """The bytes, unless they are none or too many to be an image."""
     if not data:
         raise ImageError(f"{name} is empty")
@@ -131,7 +129,7 @@ def _of_file_object(file: IO[bytes], name: str) -> bytes:
                 file.seek(place)
     if not isinstance(data, bytes):
         raise ImageError(f"{name} is a file object opened as text: open it with mode 'rb'")
-    return _checked(data, name)
+    return checked(data, name)
 
 
 def _open(path: str, flags: int) -> int:

@@ -7,6 +7,7 @@ only its source knows: a file's path, a row's number, where in an archive the im
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from ..errors import ImageError
@@ -38,6 +39,12 @@ class ImageSource(Protocol):
 
     def stat(self, reference: Reference, /) -> FileStat | None:
         """What changes when the image does; None where that is not looked for, or the file is gone."""
+
+    def file_of(self, image_id: str, /) -> Path | None:
+        """The file on this machine that the image is read from: its own, its table's, its shard's; None where none."""
+
+    def judge(self) -> Callable[[str], bool | None]:
+        """From the id of an image that is not listed to whether it is gone; None where that cannot be known."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Tables with a column of encoded images: Parquet files and Lance tables."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ class Table:
     def stat(self, _: int, /) -> FileStat | None:
         """None: rows are not checked for changes."""
         return None
+
+    def file_of(self, _: str, /) -> Path:
+        return self._path
+
+    def judge(self) -> Callable[[str], bool | None]:
+        return lambda _: True  # the table says what it has
 
     def _encoded(self, cell: Any, image_id: str) -> LazyImage:
         value = cell.as_py()

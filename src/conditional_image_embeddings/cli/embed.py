@@ -169,7 +169,8 @@ def embed(
     as_json: bool,
     **loading: Any,
 ) -> None:
-    r"""Embed images: files, folders, globs, a Parquet or Lance file with an image column, WebDataset shards.
+    r"""Embed images: files, folders, globs, a Parquet or Lance file with an image column, WebDataset
+    shards (shards/{000..009}.tar), prefixes and objects on s3://.
 
     Run the same command again after an interruption: it goes on where it stopped.
 

@@ -38,12 +38,12 @@ class Encoded:
 
     Attributes:
         data: The bytes.
-        path: The file that they were read from; None for bytes from elsewhere.
+        path: The file, or the object's URI, that they were read from; None for bytes from elsewhere.
         stat: Of that file's descriptor, from before it was read: a change while it is read is seen later.
     """
 
     data: bytes = field(repr=False)
-    path: Path | None = None
+    path: Path | str | None = None
     stat: FileStat | None = field(default=None, repr=False, compare=False)
 
     @cached_property

@@ -36,6 +36,9 @@ class Lookup:
         self.folders: list[Path] = []
         self.files: list[Path] = []
         for path in map(os.fsdecode, paths):
+            if "://" in path:  # an object store tells nothing of changes
+                self._searched.append(path)
+                continue
             place = expanded(path)
             if os.path.lexists(place) and not place.is_dir() and not is_table(place):
                 named.append(path)

@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, globs, tables (Parquet, Lance) with an image column, WebDataset shards.
+"""Where images come from: files, folders, globs, tables (Parquet, Lance) with an image column, shards, s3://.
 
 A source gives each image an id that stays the same from run to run (its path relative to the source's root, or its
 row's id), and is listed anew whenever it is iterated, so that no list of a million images is ever held.
@@ -16,9 +16,10 @@ from .encoded import FileStat, stat_of
 from .folders import absolute, path_to_text, text_to_path
 from .formats import suffixes
 from .images import LazyImage
+from .object_store import Objects, ObjectUri, named_together
 from .references import ImageSource, Unreadable
 from .selection import Selection, Skipped
-from .shards import Shards, is_shard, refuse_compressed
+from .shards import COMPRESSED, SHARD, Shards, is_shard, refuse_compressed
 from .tables import Table, is_table
 
 
@@ -36,7 +37,7 @@ def find(
     one glob matches, or that are named singly, are one source too. Braces are expanded as by a shell.
 
     Args:
-        paths: Files, folders, globs, Parquet and Lance files, WebDataset shards.
+        paths: Files, folders, globs, Parquet and Lance files, WebDataset shards; prefixes, objects and tables on s3://.
         include_hidden: Take hidden files and folders too, and folders of caches (`selection.CACHES`), which are
             skipped unless they are named themselves.
         exclude: Patterns as in .gitignore of what to leave out: without a slash they match the name of a file or
@@ -45,20 +46,30 @@ def find(
         allow_outside: Read also files that rows of a table name outside of the folder that the table is in.
 
     Raises:
-        NoImagesError: a glob that matches nothing, a folder or shards without images.
+        NoImagesError: a glob that matches nothing, a folder, prefix or shards without images.
         SourceError: a path that does not exist, a table without an image column, a pattern that is none, shards that
-            cannot be read.
+            cannot be read, a bucket that is not there or may not be listed, a URL of another kind.
     """
     selection = Selection(include_hidden=include_hidden, exclude=exclude)
     sources: dict[str, ImageSource] = {}
     files: list[Path] = []
     shards: list[Path] = []
+    objects: dict[str, list[ObjectUri]] = {}  # by bucket
     for given in paths:
         path = os.fsdecode(given)
         if not path:
             raise SourceError("an empty path names no images: name files or folders; '.' is the current one")
         if "://" in path:
-            raise SourceError(f"{path} is a URL: download the images first, nothing is fetched from here")
+            uri = ObjectUri.parse(path)
+            if is_table(uri):
+                sources[str(uri)] = Table(uri, allow_outside=allow_outside)
+            elif uri.kind() == "object":
+                if uri.name.lower().endswith((SHARD, *COMPRESSED)):
+                    raise SourceError(f"{uri}: shards are read from disks only: copy them here, and name the copies")
+                objects.setdefault(uri.bucket.name, []).append(uri)
+            else:
+                sources[str(uri)] = Objects(uri, selection=selection)
+            continue
         place = expanded(path)
         if os.path.lexists(place):
             matches = [place]
@@ -85,6 +96,8 @@ def find(
         sources["files"] = Files(*_together(files, selection))
     if shards:
         sources["shards"] = Shards(*_together(shards, selection))
+    for name, uris in objects.items():
+        sources[f"objects {name}"] = named_together(uris, selection)
     return list(sources.values())
 
 

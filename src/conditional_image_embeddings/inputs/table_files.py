@@ -6,6 +6,8 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from .object_store import ObjectUri
+
 ROWS = 32  # with encoded images, held at a time
 VALUES = 4096  # without
 
@@ -27,8 +29,8 @@ class TableFile(Protocol):
 class ParquetFile:
     """A Parquet file. Of its row groups only those are read that have a wanted row."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Path | ObjectUri) -> None:
+        self._place = place
 
     def schema(self) -> Any:
         with self._opened() as file:
@@ -60,14 +62,16 @@ class ParquetFile:
     def _opened(self) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(self._path)
+        if isinstance(self._place, ObjectUri):
+            return pq.ParquetFile(self._place.path, filesystem=self._place.bucket.files)
+        return pq.ParquetFile(self._place)
 
 
 class LanceTable:
     """A Lance table, in the version that it had when it was first opened, in whatever process it is read."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Path | ObjectUri) -> None:
+        self._place = place
         self._version = self._opened().version
 
     def schema(self) -> Any:
@@ -91,7 +95,7 @@ class LanceTable:
     def _opened(self) -> Any:
         import lancedb
 
-        table = lancedb.connect(self._path.parent).open_table(self._path.stem)
+        table = lancedb.connect(str(self._place.parent)).open_table(self._place.stem)
         if version := getattr(self, "_version", None):
             table.checkout(version)
         return table

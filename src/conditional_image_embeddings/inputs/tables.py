@@ -9,6 +9,7 @@ from ..errors import SourceError, preview
 from .encoded import FileStat
 from .folders import absolute, path_to_text
 from .images import LazyImage
+from .object_store import SCHEME, ObjectUri, reason
 from .references import Unreadable
 from .table_files import LanceTable, ParquetFile, TableFile
 
@@ -24,7 +25,7 @@ class Table:
     An image's reference is its row's number.
 
     Args:
-        path: The file or the table's folder.
+        place: The file or the table's folder, on this machine or an object store.
         allow_outside: Read also files that rows name outside of the folder that the table is in. A table that somebody
             else made could name any file of this machine.
 
@@ -32,15 +33,15 @@ class Table:
         SourceError: it cannot be read, has no image column, two columns of one name, or no rows.
     """
 
-    def __init__(self, path: Path, *, allow_outside: bool = False) -> None:
-        self._path = absolute(path)
+    def __init__(self, place: Path | ObjectUri, *, allow_outside: bool = False) -> None:
+        self._path = None if isinstance(place, ObjectUri) else absolute(place)
         self._allow_outside = allow_outside
-        self.root = path_to_text(self._path)
-        self.dataset = path_to_text(self._path.stem)
+        self.root = str(place) if self._path is None else path_to_text(self._path)
+        self.dataset = path_to_text(place.stem)
         import pyarrow as pa
 
         try:
-            self._file: TableFile = (LanceTable if self._path.suffix == ".lance" else ParquetFile)(self._path)
+            self._file: TableFile = (LanceTable if place.suffix == ".lance" else ParquetFile)(self._path or place)
             schema = self._file.schema()
             if repeated := [name for name, number in Counter(schema.names).items() if number > 1]:
                 raise SourceError(f"{self.root} has several columns named {preview(repeated)}: rename all but one")
@@ -55,7 +56,8 @@ class Table:
             if not self._file.count():
                 raise SourceError(f"{self.root} has no rows")
         except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-            raise SourceError(f"{self.root} cannot be read as a table: {' '.join(str(error).split())[:300]}") from error
+            why = reason(error) if self._path is None and isinstance(error, OSError) else " ".join(str(error).split())
+            raise SourceError(f"{self.root} cannot be read as a table: {why[:300]}") from error
 
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self.open(self.references())
@@ -86,7 +88,7 @@ class Table:
         """None: rows are not checked for changes."""
         return None
 
-    def file_of(self, _: str, /) -> Path:
+    def file_of(self, _: str, /) -> Path | None:
         return self._path
 
     def judge(self) -> Callable[[str], bool | None]:
@@ -99,6 +101,8 @@ class Table:
             return bytes(data)
         if value is None or not value.get("path"):
             return Unreadable(f"{self.root}: row {image_id} has no image")
+        if self._path is None:
+            return Unreadable(f"{self.root}: row {image_id} names a file; on {SCHEME} only encoded images are read")
         path = self._path.parent / str(value["path"])
         if self._allow_outside or path.resolve().is_relative_to(self._path.parent.resolve()):
             return path
@@ -112,9 +116,9 @@ class Table:
             yield from (values.field("path") if column == self._struct_path else values).to_pylist()
 
 
-def is_table(path: Path) -> bool:
-    """Whether a path is taken for a table, by its name or what a Lance table consists of."""
-    return path.suffix in {".parquet", ".lance"} or (path / "_versions").is_dir()
+def is_table(place: Path | ObjectUri) -> bool:
+    """Whether a place is taken for a table, by its name or what a Lance table consists of."""
+    return place.suffix in {".parquet", ".lance"} or (isinstance(place, Path) and (place / "_versions").is_dir())
 
 
 def _image_column(schema: Any, where: str) -> str:

@@ -17,7 +17,7 @@ from shards_at_hand import pack, samples
 
 from conditional_image_embeddings.datasets.benchmark import Benchmark
 from conditional_image_embeddings.datasets.labelled import from_folders
-from conditional_image_embeddings.errors import ImageError
+from conditional_image_embeddings.errors import ImageError, SourceError
 from conditional_image_embeddings.inputs.encoded import read_encoded
 from conditional_image_embeddings.inputs.images import LazyImage
 from conditional_image_embeddings.inputs.references import ImageSource, select
@@ -110,17 +110,30 @@ def test_references_are_opened_in_whatever_order_they_come(source: ImageSource) 
 def test_only_row_groups_with_a_wanted_row_are_read(tmp_path: Path) -> None:
     """The others may be damaged, and nobody notices."""
     (file,) = parquet(tmp_path)
-    (source,) = find([file])
     group = pq.read_metadata(file).row_group(2)
     column = next(group.column(index) for index in range(9) if group.column(index).path_in_schema == "image.bytes")
     begin = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
     data = bytearray(file.read_bytes())
     data[begin : begin + column.total_compressed_size] = bytes(column.total_compressed_size)
     file.write_bytes(data)
+    (source,) = find([file])
     wanted = [f"row {row}" for row in (1, 20, 60, 99)]
     assert [image_id for image_id, _ in select(source, wanted.__contains__)] == wanted
-    with pytest.raises(OSError, match=r"deserialize|thrift|page"):
-        list(select(source, lambda image_id: image_id == "row 35"))
+    images = dict(source)
+    assert [image_id for image_id, image in images.items() if callable(image)] == [
+        f"row {row}" for row in range(34, 51)
+    ]
+    with pytest.raises(ImageError, match=r"t\.parquet: row row 35 cannot be read: .*(deserialize|page)"):
+        content(images["row 35"])
+
+
+def test_a_parquet_file_that_is_another_is_not_taken_for_the_one_that_was_listed(tmp_path: Path) -> None:
+    (file,) = parquet(tmp_path)
+    (source,) = find([file])
+    references = list(source.references())
+    pq.write_table(table(tmp_path).slice(1), file)
+    with pytest.raises(SourceError, match=r"t\.parquet changed while it was read: run the same command again"):
+        list(pickled(source).open(references))
 
 
 def test_a_lance_table_is_opened_as_it_was_listed(tmp_path: Path) -> None:

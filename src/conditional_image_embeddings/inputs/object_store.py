@@ -234,11 +234,11 @@ def named_together(uris: Sequence[ObjectUri], selection: Selection) -> Objects:
     return Objects(prefix, tuple(dict.fromkeys(taken)))
 
 
-def reason(error: OSError) -> str:
-    """Why the store did not do what it was asked, in a clause, and what to do."""
+def reason(error: Exception) -> str:
+    """Why what was asked of pyarrow was not done, in a clause; of the store's own errors also what to do."""
     said = re.search(r"AWS Error (\w+).*? during (\w+) operation: (.*)", text := " ".join(str(error).split()))
     if said is None:
-        return text
+        return text[:300] or type(error).__name__
     code, operation, detail = said.groups()
     told = re.sub(r" ?\(Request ID: [^)]*\)", "", detail).strip(" .")
     return REASONS.get(code) or f"{code.lower().replace('_', ' ')} ({operation}: {told[:200]})"

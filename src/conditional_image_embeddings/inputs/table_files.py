@@ -6,7 +6,9 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from .object_store import ObjectUri
+from ..errors import SourceError
+from .object_store import ObjectUri, reason
+from .references import Unreadable
 
 ROWS = 32  # with encoded images, held at a time
 VALUES = 4096  # without
@@ -23,7 +25,10 @@ class TableFile(Protocol):
         """All values of a column, as Arrow arrays of bounded size."""
 
     def cells(self, column: str, rows: Iterable[int]) -> Iterator[Any]:
-        """The column's Arrow scalars in these rows, in their order; fastest where that rises."""
+        """The column's Arrow scalars in these rows, in their order; an `Unreadable` for one that cannot be read.
+
+        Fastest where their numbers rise.
+        """
 
 
 class ParquetFile:
@@ -31,6 +36,7 @@ class ParquetFile:
 
     def __init__(self, place: Path | ObjectUri) -> None:
         self._place = place
+        self._seen = self._stat()
 
     def schema(self) -> Any:
         with self._opened() as file:
@@ -46,25 +52,43 @@ class ParquetFile:
                 yield batch.column(0)
 
     def cells(self, column: str, rows: Iterable[int]) -> Iterator[Any]:
+        from pyarrow import ArrowException
+
         with self._opened() as file:
             sizes = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
             begins = list(accumulate(sizes, initial=0))
             group, first, values, batches = -1, 0, (), iter(())  # the batch that is at hand
+            failure = None  # of the rest of the group
             for row in rows:
                 if (wanted := bisect_right(begins, row) - 1) != group or row < first:
-                    group, first, values = wanted, begins[wanted], ()
+                    group, first, values, failure = wanted, begins[wanted], (), None
                     batches = file.iter_batches(ROWS, row_groups=[group], columns=[column], use_threads=False)
-                while row >= first + len(values):
-                    first += len(values)
-                    values = next(batches).column(0)
-                yield values[row - first]
+                try:
+                    while row >= first + len(values) and failure is None:
+                        first, values = first + len(values), next(batches).column(0)
+                except (OSError, ArrowException, StopIteration) as error:
+                    failure = Unreadable(reason(error))
+                yield failure or values[row - first]
 
     def _opened(self) -> Any:
         import pyarrow.parquet as pq
 
         if isinstance(self._place, ObjectUri):
-            return pq.ParquetFile(self._place.path, filesystem=self._place.bucket.files)
-        return pq.ParquetFile(self._place)
+            file = pq.ParquetFile(self._place.path, filesystem=self._place.bucket.files)
+        else:
+            file = pq.ParquetFile(self._place)
+        if self._seen != self._stat():
+            file.close()
+            raise SourceError(f"{self._place} changed while it was read: run the same command again")
+        return file
+
+    def _stat(self) -> tuple[int, int]:
+        """Size and modification time: a row's number means something in one file only."""
+        if isinstance(self._place, ObjectUri):
+            info = self._place.bucket.files.get_file_info(self._place.path)
+            return int(info.size or 0), int(info.mtime_ns or 0)
+        status = self._place.stat()
+        return status.st_size, status.st_mtime_ns
 
 
 class LanceTable:
@@ -85,10 +109,16 @@ class LanceTable:
             yield batch.column(0)
 
     def cells(self, column: str, rows: Iterable[int]) -> Iterator[Any]:
+        from pyarrow import ArrowException
+
         table, rows = self._opened(), iter(rows)
         while part := list(islice(rows, ROWS)):
             rising = sorted(set(part))  # as LanceDB gives them, whatever order it is asked in
-            taken = table.take_offsets(rising).select([column]).to_arrow().column(0)
+            try:
+                taken = table.take_offsets(rising).select([column]).to_arrow().column(0)
+            except (OSError, RuntimeError, ValueError, ArrowException) as error:
+                yield from [Unreadable(reason(error))] * len(part)
+                continue
             place = {row: index for index, row in enumerate(rising)}
             yield from (taken[place[row]] for row in part)
 

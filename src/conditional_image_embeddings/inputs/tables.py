@@ -56,8 +56,7 @@ class Table:
             if not self._file.count():
                 raise SourceError(f"{self.root} has no rows")
         except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-            why = reason(error) if self._path is None and isinstance(error, OSError) else " ".join(str(error).split())
-            raise SourceError(f"{self.root} cannot be read as a table: {why[:300]}") from error
+            raise SourceError(f"{self.root} cannot be read as a table: {reason(error)}") from error
 
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self.open(self.references())
@@ -82,7 +81,10 @@ class Table:
 
         for cell in self._file.cells(self._image, rows()):
             image_id = ids.popleft()
-            yield image_id, self._encoded(cell, image_id)
+            if isinstance(cell, Unreadable):
+                yield image_id, Unreadable(f"{self.root}: row {image_id} cannot be read: {cell.reason}")
+            else:
+                yield image_id, self._encoded(cell, image_id)
 
     def stat(self, _: int, /) -> FileStat | None:
         """None: rows are not checked for changes."""
@@ -112,8 +114,13 @@ class Table:
         )
 
     def _values(self, column: str) -> Iterator[Any]:
-        for values in self._file.batches(column):
-            yield from (values.field("path") if column == self._struct_path else values).to_pylist()
+        import pyarrow as pa
+
+        try:
+            for values in self._file.batches(column):
+                yield from (values.field("path") if column == self._struct_path else values).to_pylist()
+        except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+            raise SourceError(f"{self.root} cannot be read as a table: {reason(error)}") from error
 
 
 def is_table(place: Path | ObjectUri) -> bool:

@@ -10,8 +10,9 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings import datasets
 from conditional_image_embeddings.collection.job.embedding_job import run_job
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
 from conditional_image_embeddings.datasets.synthetic_cars import make
+from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.methods.settings import Setting
 

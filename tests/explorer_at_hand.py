@@ -20,7 +20,8 @@ from playwright.sync_api import expect
 
 from conditional_image_embeddings.collection import projection
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
+from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.server.explorer.application import application
 from conditional_image_embeddings.server.running import address_of, listen, server_of
 

@@ -26,7 +26,8 @@ from PIL import Image
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection import query_embedders
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
+from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.server.agent.pictures import MOST_BYTES, MOST_PICTURES, PREVIEW_SIDE
 from conditional_image_embeddings.server.agent.serving import LONGEST, CollectionServer
 

@@ -23,8 +23,9 @@ from conditional_image_embeddings.collection.grouping.duplicates import Duplicat
 from conditional_image_embeddings.collection.grouping.leaders import ROUNDING, leaders
 from conditional_image_embeddings.collection.percentiles import percentiles
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
 from conditional_image_embeddings.errors import OptionError, StoreError
+from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.vectors import unit
 

@@ -14,8 +14,9 @@ from explorer_at_hand import exploring
 from PIL import Image
 
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
 from conditional_image_embeddings.errors import OptionError
+from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.server import safety
 from conditional_image_embeddings.server.explorer.application import application
 from conditional_image_embeddings.server.explorer.opened import OpenedCollection

@@ -17,9 +17,10 @@ import conditional_image_embeddings as cie_package
 from conditional_image_embeddings.cli.terminal import print_table
 from conditional_image_embeddings.collection.facets import SHOWN_IMAGES, facets
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
 from conditional_image_embeddings.collection.words import settings_with_words, words_of
 from conditional_image_embeddings.errors import OptionError, StoreError
+from conditional_image_embeddings.inputs.encoded import FileStat
 
 TOLD = st.one_of(
     st.none(),  # no vector

@@ -13,12 +13,12 @@ from miniatures import picture
 from conditional_image_embeddings.datasets.labelled import from_folders
 from conditional_image_embeddings.errors import DatasetError, SourceError
 from conditional_image_embeddings.inputs.folders import path_to_text, text_to_path
-from conditional_image_embeddings.inputs.sources import find, listing
+from conditional_image_embeddings.inputs.sources import find
 
 
 def ids(*paths: Path | str, **options: object) -> list[str]:
     (source,) = find([str(path) for path in paths], **options)
-    assert [image_id for image_id, _ in listing(source)] == [image_id for image_id, _ in source]
+    assert [image_id for image_id, _ in source.references()] == [image_id for image_id, _ in source]
     return [image_id for image_id, _ in source]
 
 
@@ -94,7 +94,7 @@ def test_folders_are_nested_as_deeply_as_paths_go(tmp_path: Path, monkeypatch: p
     try:
         assert ids(deep) == ["0.png", f"{'d/' * 1500}1.png"]
         assert ids("photos/**/*.png") == ["0.png", f"{'d/' * 1500}1.png"]
-        with pytest.raises(SourceError, match="no image, folder or table matches"):
+        with pytest.raises(SourceError, match="no image, folder, table or shard matches"):
             find(["photos/**/*.gif"])
         (deep / "0.png").unlink()
         (deep / f"{'d/' * 1500}1.png").rename(deep / f"{'d/' * 1500}1.parquet")

@@ -11,7 +11,8 @@ from collections_at_hand import add, names, setting
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection.storage import tables
 from conditional_image_embeddings.collection.storage.store import Store
-from conditional_image_embeddings.collection.storage.tables import FileStat, ImageRecord
+from conditional_image_embeddings.collection.storage.tables import ImageRecord
+from conditional_image_embeddings.inputs.encoded import FileStat
 
 IDS = names(12)
 WORDS = [[(f"word {index}", 0.5), ("é", 0.25)] for index in range(12)]

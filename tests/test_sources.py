@@ -9,12 +9,13 @@ import pytest
 from color_embedder import draw
 
 from conditional_image_embeddings.errors import ImageError, SourceError
-from conditional_image_embeddings.inputs.sources import find, listing, select
+from conditional_image_embeddings.inputs.references import select
+from conditional_image_embeddings.inputs.sources import find
 
 
 def ids(*paths: Path | str, **options: object) -> list[str]:
     (source,) = find([str(path) for path in paths], **options)
-    assert [image_id for image_id, _ in listing(source)] == [image_id for image_id, _ in source]
+    assert [image_id for image_id, _ in source.references()] == [image_id for image_id, _ in source]
     return [image_id for image_id, _ in source]
 
 
@@ -82,7 +83,7 @@ def test_a_glob(folder: Path) -> None:
     assert ids(f"{folder.parent}/my*/*") == ["my photos/00000.png", "my photos/00001.png"]
     (source,) = find([f"{folder}/0*"])
     assert source.root == str(folder)
-    with pytest.raises(SourceError, match=r"no image, folder or table matches .*\*\.gif"):
+    with pytest.raises(SourceError, match=r"no image, folder, table or shard matches .*\*\.gif"):
         find([f"{folder}/*.gif"])
 
 

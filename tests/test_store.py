@@ -8,8 +8,9 @@ import lancedb
 import numpy as np
 import pytest
 
-from conditional_image_embeddings.collection.storage.store import METADATA_KEY, FileStat, ImageRecord, Store
+from conditional_image_embeddings.collection.storage.store import METADATA_KEY, ImageRecord, Store
 from conditional_image_embeddings.errors import StoreError
+from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.methods.settings import Setting
 
 

@@ -1,20 +1,20 @@
-"""Who may write, and what becomes of two who do: each image has one row, with a lock or without."""
+"""Who may write to a directory, and what becomes of two who do: each image has one row, with a lock or without."""
 
 import errno
 import os
 import shutil
-import subprocess
-import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-import color_embedder
 import lancedb
+import numpy as np
 import pytest
 from click.testing import CliRunner
-from color_embedder import ColorEmbedder, draw
+from color_embedder import ColorEmbedder
 from color_jobs import counts, run
 from filelock import FileLock
+from lancedb.index import BTree
 from PIL import Image
 
 from conditional_image_embeddings.cli import main
@@ -22,6 +22,9 @@ from conditional_image_embeddings.collection.refinement import refine
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import StoreError
 from conditional_image_embeddings.methods.request import Request
+from conditional_image_embeddings.methods.settings import Setting
+
+SETTING = Setting(dataset="images", source="/images", method="color", model="tiny", condition="color")
 
 
 @pytest.mark.parametrize("what", ["deleted", "deleted and started anew", "replaced", "lock deleted"])
@@ -53,23 +56,30 @@ def test_a_database_deleted_under_a_job_is_left_alone(what: str, store: Store, f
     assert len(ids) == len(set(ids)) == 12
 
 
-def test_two_jobs_without_a_lock_store_each_image_once(tmp_path: Path) -> None:
-    """As on an object store: the same settings from several processes at once, committed in many small pieces."""
-    folder, uri = draw(tmp_path / "images", 100), (tmp_path / "db").as_uri()
-    command = [sys.executable, color_embedder.__file__, str(folder), uri, "never", "0", "2"]
-    jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    for job in jobs:
-        out, err = job.communicate(timeout=300)
-        assert job.returncode == 0, out + err
-    store = Store(uri)
-    assert len(store.settings()) == 4
-    for setting in store.settings():
-        ids, _ = store.read(setting)
-        assert len(ids) == len(set(ids)) == 100
-        assert None not in store.words(setting).values()
-    images = lancedb.connect(uri).open_table("images")
-    assert images.count_rows() == 100
-    assert counts(run(store, folder, Request(conditions=("color", "shape"), layers=(1, -1)))) == [(0, 100, 0)] * 4
+@pytest.mark.parametrize("indexed", [False, True])
+def test_commits_at_once_store_each_image_once(indexed: bool, tmp_path: Path) -> None:
+    """Whatever becomes of locks and leases: of two merges that insert one key, the later is tried again."""
+    uri = (tmp_path / "db").as_uri()
+    vectors = np.eye(8, dtype=np.float32)
+    Store(uri).add_vectors(SETTING, ["first"], vectors[:1])
+    if indexed:
+        (name,) = lancedb.connect(uri).list_tables().tables
+        lancedb.connect(uri).open_table(name).create_index("image_id", config=BTree())
+    together = threading.Barrier(3)
+
+    def write() -> None:
+        store = Store(uri)
+        for part in range(5):
+            together.wait()
+            store.add_vectors(SETTING, [f"{part}-{row}" for row in range(8)], vectors)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    ids = Store(uri).image_ids(SETTING)
+    assert len(ids) == len(set(ids)) == 41
 
 
 def read_only(monkeypatch: pytest.MonkeyPatch, code: int = errno.EROFS) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..collection.job.job_report import JobReport
-    from ..inputs.sources import ImageSource
+    from ..inputs.references import ImageSource
 
 LAYER_POOLINGS = ("mean", "concat")
 
@@ -97,7 +97,8 @@ LAYER_POOLINGS = ("mean", "concat")
     multiple=True,
     metavar="GLOB",
     help="Leave out what matches, as in .gitignore: without a slash a file's or folder's name at any depth (raw, "
-    "*.tmp.jpg), with one the path from SOURCE (/old, 2024/*.tif, b/**/c). Repeat it. Rows of tables are not matched.",
+    "*.tmp.jpg), with one the path from SOURCE (/old, 2024/*.tif, b/**/c). Repeat it. What is in tables and shards is "
+    "not matched.",
 )
 @click.option("--batch-size", type=limits.BATCH, help="Images per batch at most; by default by tokens.")
 @click.option("--workers", type=limits.WORKERS, help="Threads that read images; by default one per core.")
@@ -168,7 +169,8 @@ def embed(
     as_json: bool,
     **loading: Any,
 ) -> None:
-    r"""Embed images: files, folders, globs, a Parquet or Lance file with an image column.
+    r"""Embed images: files, folders, globs, a Parquet or Lance file with an image column, WebDataset
+    shards (shards/{000..009}.tar), prefixes and objects on s3://.
 
     Run the same command again after an interruption: it goes on where it stopped.
 

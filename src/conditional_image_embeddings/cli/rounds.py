@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..collection.job.watching import SourceRound
     from ..collection.storage.store import Store
     from ..inputs.lookup import Lookup
-    from ..inputs.sources import ImageSource
+    from ..inputs.references import ImageSource
 
 
 def follow(

@@ -5,13 +5,15 @@ job embeds it like any folder, for which its images are enough.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DatasetError, preview
+from ..inputs.absence import judge_files
 from ..inputs.conditions import normalized_text
+from ..inputs.encoded import FileStat, stat_of
 from ..inputs.folders import path_to_text
 
 logger = logging.getLogger(__name__)
@@ -88,7 +90,22 @@ class Benchmark:
         return tuple(self.labels)
 
     def __iter__(self) -> Iterator[tuple[str, Path]]:
+        return self.references()
+
+    def references(self) -> Iterator[tuple[str, Path]]:
         return iter(self.images.items())
+
+    def open(self, references: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+        return iter(references)
+
+    def stat(self, reference: Path) -> FileStat | None:
+        return stat_of(reference)
+
+    def file_of(self, image_id: str) -> Path | None:
+        return self.images.get(image_id)
+
+    def judge(self) -> Callable[[str], bool | None]:
+        return judge_files(Path(self.root))
 
     def __len__(self) -> int:
         return len(self.images)

@@ -14,9 +14,22 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ImageError
+from .folders import path_to_text
 from .sharing import alone_with
 
 MAX_BYTES = 2**29  # of an encoded image
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """Where an image was found: its file, the size in bytes, the modification time in nanoseconds.
+
+    An image that is no file of its own has no path.
+    """
+
+    path: str | None = None
+    size: int | None = None
+    modified: int | None = None
 
 
 @dataclass(frozen=True)
@@ -25,13 +38,13 @@ class Encoded:
 
     Attributes:
         data: The bytes.
-        path: The file that they were read from; None for bytes from elsewhere.
-        stat: The status of that file's descriptor, from before it was read: a change while it is read is seen later.
+        path: The file, or the object's URI, that they were read from; None for bytes from elsewhere.
+        stat: Of that file's descriptor, from before it was read: a change while it is read is seen later.
     """
 
     data: bytes = field(repr=False)
-    path: Path | None = None
-    stat: os.stat_result | None = field(default=None, repr=False, compare=False)
+    path: Path | str | None = None
+    stat: FileStat | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -56,7 +69,7 @@ def read_encoded(
         return source
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
-        return Encoded(_checked(data, name or f"the image of {len(data)} bytes"))
+        return Encoded(checked(data, name or f"the image of {len(data)} bytes"))
     if not isinstance(source, str | os.PathLike):
         return Encoded(_of_file_object(source, name or "the image"))
     path = Path(source)
@@ -68,7 +81,7 @@ def read_encoded(
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{name} is not a regular file")
-            return Encoded(_checked(_all_of(file, status.st_size), name, status.st_size), path, status)
+            return Encoded(checked(_all_of(file, status.st_size), name, status.st_size), path, _file_stat(path, status))
     except FileNotFoundError as error:
         raise ImageError(f"{name} is {'a broken link' if path.is_symlink() else 'not there'}") from error
     except (OSError, ValueError) as error:  # a null character in the path is a ValueError
@@ -78,7 +91,19 @@ def read_encoded(
         raise ImageError(f"{name} cannot be read: {reason.lower()}") from error
 
 
-def _checked(data: bytes, name: str, size: int = 0) -> bytes:
+def stat_of(path: Path) -> FileStat | None:
+    """What is known of a file without reading it; None if that cannot be asked."""
+    try:
+        return _file_stat(path, path.stat())
+    except (OSError, ValueError):  # a null character in the path is a ValueError
+        return None
+
+
+def _file_stat(path: Path, status: os.stat_result) -> FileStat:
+    return FileStat(path_to_text(path.absolute()), status.st_size, status.st_mtime_ns)
+
+
+def checked(data: bytes, name: str, size: int = 0) -> bytes:
     """The bytes, unless they are none or too many to be an image."""
     if not data:
         raise ImageError(f"{name} is empty")
@@ -104,7 +129,7 @@ def _of_file_object(file: IO[bytes], name: str) -> bytes:
                 file.seek(place)
     if not isinstance(data, bytes):
         raise ImageError(f"{name} is a file object opened as text: open it with mode 'rb'")
-    return _checked(data, name)
+    return checked(data, name)
 
 
 def _open(path: str, flags: int) -> int:

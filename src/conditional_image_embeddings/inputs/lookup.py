@@ -1,14 +1,16 @@
 """The sources of a command line, looked for again and again while files come and go."""
 
-import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import NoImagesError, SourceError
+from . import braces
 from .folders import absolute, fixed_part, path_to_text
-from .sources import Files, ImageSource, expanded, find
+from .references import ImageSource
+from .shards import Shards
+from .sources import Files, expanded, find
 from .tables import is_table
 
 
@@ -16,7 +18,7 @@ class Lookup:
     """Where images are looked for, as `sources.find` takes it.
 
     Args:
-        paths: Files, folders, globs, Parquet and Lance files.
+        paths: Files, folders, globs, Parquet and Lance files, WebDataset shards.
         options: Of `sources.find`.
 
     Attributes:
@@ -34,6 +36,9 @@ class Lookup:
         self.folders: list[Path] = []
         self.files: list[Path] = []
         for path in map(os.fsdecode, paths):
+            if "://" in path:  # an object store tells nothing of changes
+                self._searched.append(path)
+                continue
             place = expanded(path)
             if os.path.lexists(place) and not place.is_dir() and not is_table(place):
                 named.append(path)
@@ -44,10 +49,12 @@ class Lookup:
                 self.folders.append(absolute(place))
             elif os.path.lexists(place):
                 self.files.append(absolute(place))
-            elif glob.has_magic(path):
-                self.folders.append(fixed_part(absolute(place)))
+            else:
+                patterns = braces.expand(path)
+                self.folders += {fixed_part(absolute(expanded(each))): None for each in patterns}
         # Their common folder is the root of their ids, whichever of them are there later.
-        self._named = [source for source in find(named, **options) if isinstance(source, Files)] if named else []
+        found = find(named, **options) if named else []
+        self._named = [source for source in found if isinstance(source, Files | Shards)]
         for path in self._searched:
             try:
                 find([path], **options)
@@ -61,14 +68,18 @@ class Lookup:
         for path in self._searched:
             try:
                 for source in find([path], **self._options):
-                    whole = path if isinstance(source, Files) else ""  # several globs may begin at one folder
+                    whole = path if isinstance(source, Files | Shards) else ""  # several globs may begin at one folder
                     found.setdefault((type(source), source.root, whole), source)
             except SourceError as error:
                 problems[path_to_text(path)] = error
         for source in self._named:
-            there = source.existing()
+            try:
+                there = source.existing()
+            except SourceError as error:  # shards that are still being written
+                problems[source.root] = error
+                continue
             if there is None:
                 problems[source.root] = NoImagesError(f"none of the files that were named in {source.root} is there")
             else:
-                found[Files, source.root, ""] = there
+                found[type(there), source.root, ""] = there
         return list(found.values()), problems

@@ -14,6 +14,7 @@ from ..collection.storage.store import Store
 from ..errors import ImageError
 from ..inputs.encoded import read_encoded
 from ..inputs.images import read_image
+from ..inputs.object_store import SCHEME
 from .problems import NotThereError
 
 PREVIEW_SIDE = 1600  # pixels
@@ -36,6 +37,8 @@ def file_of(store: Store, space: Space, image_id: str) -> Path:
     place = paths[image_id]
     if place is None:
         raise NotThereError(f"{image_id!r} is no file of its own (it came from a table or was imported)")
+    if place.startswith(SCHEME):
+        raise NotThereError(f"{place} is on an object store: only its thumbnail is shown")
     path = Path(place)
     if not path.is_file():
         raise NotThereError(f"the file of {image_id!r} is gone: it was at {place}")

@@ -7,7 +7,7 @@ from typing import TypeVar
 from ..errors import OptionError
 from ..inputs.arguments import checked_count
 from ..inputs.images import LazyImage
-from ..inputs.sources import ImageSource, listing, select
+from ..inputs.references import ImageSource, select
 
 MAX_SAMPLE = 1000  # images whose vectors under all candidates are held at once
 
@@ -35,7 +35,7 @@ def draw(items: Iterable[T], count: int, seed: int) -> list[T]:
 
 def draw_from_sources(sources: Sequence[ImageSource], count: int, seed: int) -> list[tuple[str, LazyImage]]:
     """Images drawn from all sources together: their ids, or the source's root and the id where there are several."""
-    listed = ((index, image_id) for index, source in enumerate(sources) for image_id, _ in listing(source))
+    listed = ((index, image_id) for index, source in enumerate(sources) for image_id, _ in source.references())
     drawn = draw(listed, count, seed)
     images: dict[str, LazyImage] = {}
     for index, source in enumerate(sources):

@@ -11,11 +11,12 @@ from tqdm.auto import tqdm
 
 from ...datasets import NAMES
 from ...errors import ImageError, OptionError
+from ...inputs.encoded import FileStat
 from ...methods.settings import Setting
 from ..job.job_images import JobImage, Reader
 from ..storage.digests import digest
 from ..storage.store import Store
-from ..storage.tables import FileStat, ImageRecord
+from ..storage.tables import ImageRecord
 from .formats import FORMATS, find
 from .incoming import IMPORTED, LONGEST_ID, MOST_DIMENSIONS, Files, Incoming, Origin
 from .provenance import Provenance

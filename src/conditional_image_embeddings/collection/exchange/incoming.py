@@ -13,7 +13,7 @@ from ...datasets.labelled import UNIVERSAL
 from ...errors import OptionError, SourceError
 from ...inputs.conditions import checked_condition
 from ...inputs.folders import path_to_text
-from ...inputs.sources import find, listing
+from ...inputs.sources import find
 from ...methods.settings import Setting
 from .provenance import Provenance
 
@@ -100,7 +100,8 @@ class Origin:
             return None
         if dataset in datasets.NAMES:
             return Files(dict(datasets.get_images(dataset, self.images).images))
-        return Files({each: file for source in find([self.images]) for each, file in listing(source) if file})
+        found = (each for source in find([self.images]) for each in source.references())
+        return Files({image_id: place for image_id, place in found if isinstance(place, Path)})
 
 
 class Files:

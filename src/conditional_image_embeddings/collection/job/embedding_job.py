@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from ...datasets.benchmark import Benchmark
 from ...errors import ImageError
 from ...inputs.arguments import optional_count
-from ...inputs.sources import ImageSource, select
+from ...inputs.references import ImageSource, select
 from ...methods.embedder import Embedder
 from ...methods.registry import describe
 from ...methods.request import Embedded, Request

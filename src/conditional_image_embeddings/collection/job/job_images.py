@@ -4,16 +4,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ...errors import ImageError
-from ...inputs.encoded import Encoded, read_encoded
-from ...inputs.folders import path_to_text
+from ...inputs.encoded import Encoded, FileStat, read_encoded
 from ...inputs.images import image_name, read_image, stored_size, thumbnail
-from ..storage.tables import FileStat, ImageRecord
+from ..storage.tables import ImageRecord
 
 
 @dataclass(eq=False)
@@ -46,8 +44,8 @@ class Reader:
         if isinstance(given, str | os.PathLike | bytes):
             given = read_encoded(given, name=name)
         place = FileStat()
-        if isinstance(given, Encoded) and given.path is not None and given.stat is not None:
-            place = file_stat(given.path, given.stat)
+        if isinstance(given, Encoded) and given.stat is not None:
+            place = given.stat
             if not self._is_expected(key.image_id, place):
                 raise ImageError(f"{name} changed while the job ran: run the same command again")
         image = read_image(given, max_size=self._max_size, as_reference=self._as_reference, name=name)
@@ -61,10 +59,6 @@ class Reader:
             thumbnail=thumbnail(image),
         )
         return image
-
-
-def file_stat(path: Path, status: os.stat_result) -> FileStat:
-    return FileStat(path_to_text(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
 def _upright_size(given: Any, image: Image.Image) -> tuple[int, int]:

@@ -10,21 +10,20 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
-from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError
-from ...inputs.encoded import read_encoded
-from ...inputs.sources import ImageSource, listing
+from ...inputs.encoded import FileStat, read_encoded
+from ...inputs.images import LazyImage
+from ...inputs.references import ImageSource
 from ...methods.settings import Setting
 from ..storage.database import ReadOnlyError
 from ..storage.digests import digest, digests, doubled, has, span
 from ..storage.image_tables import place_key
 from ..storage.store import Store
-from ..storage.tables import FileStat
-from .job_images import file_stat
 
 CHECKED_TOGETHER = 500
 COUNTED_TOGETHER = 2**16
@@ -106,7 +105,7 @@ class Lacking:
             # Asked only where it matters: the answer may take loading the model.
             if list(map(len, told)) != list(map(len, self._there)) and self._tells_words():
                 self._done = told
-        listed = np.sort(digests(image_id for image_id, _ in listing(self._source)))
+        listed = np.sort(digests(image_id for image_id, _ in self._source.references()))
         self._ambiguous.update(doubled(listed).tolist(), doubled(self._known).tolist())
         unclear = np.isin(listed, np.array([*self._ambiguous], np.int64))
         counted: Counter[Pattern] = Counter()
@@ -114,7 +113,7 @@ class Lacking:
             for pattern, number in zip(*np.unique(self._patterns(part), axis=0, return_counts=True), strict=True):
                 counted[tuple(pattern.tolist())] += int(number)
         if unclear.any():
-            ids = (image_id for image_id, _ in listing(self._source) if digest(image_id) in self._ambiguous)
+            ids = (image_id for image_id, _ in self._source.references() if digest(image_id) in self._ambiguous)
             counted.update(map(self.of, ids))
         return counted
 
@@ -158,25 +157,26 @@ class Lacking:
             return
         ids = [self._store.ids(setting) for setting in stored]
         lost = np.unique(np.concatenate([np.setdiff1d(each, self._known) for each in (*ids, *self._there)]))
-        self._forget(image_id for image_id, _ in listing(self._source) if has(lost, digest(image_id)))
+        self._forget(image_id for image_id, _ in self._source.references() if has(lost, digest(image_id)))
 
     def _check_files(self) -> None:
         """Forget images whose file's content is not what was embedded; note where the others are now."""
         if not len(self._known):
             return
         suspects = (
-            (image_id, path, place)
-            for image_id, path in listing(self._source)
-            if path is not None
-            and has(self._known, digest(image_id))
-            and (place := _place(path)) is not None
+            (image_id, reference, place)
+            for image_id, reference in self._source.references()
+            if has(self._known, digest(image_id))
+            and (place := self._source.stat(reference)) is not None
             and not self._is_at(image_id, place)
         )
         while part := list(islice(suspects, CHECKED_TOGETHER)):
             stored = self._store.content_hashes(self._source.dataset, self._where, [each for each, _, _ in part])
             # An id that only has the digest of a stored one is no image that changed.
             self._ambiguous.update(digest(each) for each, _, _ in part if each not in stored)
-            same = {each: place for each, path, place in part if each in stored and _content_hash(path) == stored[each]}
+            opened = self._source.open((each, reference) for each, reference, _ in part if each in stored)
+            unchanged = {each for each, image in opened if _content_hash(image) == stored[each]}
+            same = {each: place for each, _, place in part if each in unchanged}
             self._forget(each for each, _, _ in part if each in stored and each not in same)
             if same and self._blocked is None:
                 self._store.move_images(self._source.dataset, self._where, same)
@@ -186,7 +186,7 @@ class Lacking:
         for setting, there in zip(self._settings, self._there, strict=True):
             keys = doubled(there)
             if self._blocked is None and len(keys):
-                suspects = [image_id for image_id, _ in listing(self._source) if has(keys, digest(image_id))]
+                suspects = [image_id for image_id, _ in self._source.references() if has(keys, digest(image_id))]
                 rows = Counter(self._store.among(setting, suspects))
                 if several := [image_id for image_id, number in rows.items() if number > 1]:
                     logger.warning(
@@ -202,16 +202,9 @@ class Lacking:
             self._store.forget(self._source.dataset, self._where, part)
 
 
-def _place(path: Path) -> FileStat | None:
+def _content_hash(image: LazyImage) -> str | None:
+    """None for one that cannot be read (any more)."""
     try:
-        return file_stat(path, path.stat())
-    except (OSError, ValueError):
-        return None
-
-
-def _content_hash(path: Path) -> str | None:
-    """None for a file that cannot be read (any more)."""
-    try:
-        return read_encoded(path).sha256
+        return read_encoded(cast("Any", image() if callable(image) else image)).sha256
     except ImageError:
         return None

@@ -6,17 +6,13 @@ the nearest above it that is left) holds something else. A file that is there bu
 another glob's, is not gone.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from ...errors import NoImagesError, SourceError
-from ...inputs.folders import text_to_path
-from ...inputs.sources import ImageSource, listing
+from ...inputs.references import ImageSource, Unreadable
 from ...inputs.tables import Table
 from ...methods.settings import Setting
 from ..storage.digests import digests
@@ -42,15 +38,13 @@ def missing(store: Store, source: ImageSource) -> Missing:
     Raises:
         NoImagesError: no image of the source is there now.
     """
-    listed = [image_id for image_id, path in listing(source) if path is not None or isinstance(source, Table)]
+    listed = [image_id for image_id, reference in source.references() if not isinstance(reference, Unreadable)]
     if not listed:
         raise NoImagesError(f"{source.root} has no images now")
     there = np.unique(digests(listed))
     stored = _stored_ids(store, source)
     suspects = sorted(np.array(stored, object)[~np.isin(digests(stored), there)].tolist())
-    if isinstance(source, Table):
-        return Missing(gone=suspects)
-    is_gone = _judge(text_to_path(str(source.root)))
+    is_gone = source.judge()
     judged = [(image_id, is_gone(image_id)) for image_id in suspects]
     return Missing(
         gone=[image_id for image_id, gone in judged if gone],
@@ -94,32 +88,3 @@ def _stored_ids(store: Store, source: ImageSource) -> list[str]:
     for setting in _settings(store, source):
         ids.update(store.image_ids(setting))
     return list(ids)
-
-
-def _judge(root: Path) -> Callable[[str], bool | None]:
-    """From an image id to whether its file is gone; None where that cannot be known."""
-
-    @cache
-    def is_left(folder: Path) -> bool | None:
-        """Whether something else is where the folder is or was."""
-        try:
-            with os.scandir(folder) as entries:
-                return True if next(entries, None) is not None else None
-        except NotADirectoryError:  # a file has its place
-            return True
-        except FileNotFoundError:
-            return None if folder.is_symlink() or folder == root else is_left(folder.parent)
-        except OSError:
-            return None
-
-    def is_gone(image_id: str) -> bool | None:
-        path = root / text_to_path(image_id)
-        try:
-            path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return is_left(path.parent)
-        except (OSError, ValueError):
-            return None
-        return False
-
-    return is_gone

@@ -5,18 +5,15 @@ look at the files. What the system tells of changes (watchfiles) only says when 
 network mounts, is found by the look that comes every so often.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import SourceError, StoreError
-from ...inputs.folders import text_to_path
 from ...inputs.formats import suffixes
 from ...inputs.lookup import Lookup
-from ...inputs.sources import ImageSource
-from ...inputs.tables import Table
+from ...inputs.references import ImageSource
 from ..storage.database import BusyError
 from ..storage.store import Store
 from .job_report import JobReport
@@ -27,7 +24,7 @@ QUIET = 0.3  # without a further change, and a round begins
 LONGEST_UNREST = 10.0  # a round begins even so
 SETTLING = 2.0  # a file that failed and changed no longer ago may still be being written
 RELOOK = 600.0
-TABLES = {".parquet", ".lance", ".manifest"}  # files that are, or are of, tables
+PACKED = {".parquet", ".lance", ".manifest", ".tar"}  # files that are, or are of, tables and shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +173,7 @@ class Watch:
         place = Path(path)
         if self._store.directory is not None and place.resolve().is_relative_to(self._store.directory.resolve()):
             return False
-        return place.suffix.lower() in suffixes() | TABLES or not place.is_file()
+        return place.suffix.lower() in suffixes() | PACKED or not place.is_file()
 
     def _places(self) -> list[object]:
         """What tells that folders, or files that were named, are others now: a mount came back, a file was replaced."""
@@ -207,15 +204,15 @@ def _content(file: Path) -> object:
 
 def _is_unsettled(source: ImageSource) -> Callable[[str], bool]:
     """From the id of an image that failed to whether its file changed only now, or is gone again."""
-    root = text_to_path(str(source.root))
 
     def is_unsettled(image_id: str) -> bool:
         try:
-            status = os.lstat(root if isinstance(source, Table) else root / text_to_path(image_id))
+            file = source.file_of(image_id)
+            status = None if file is None else file.lstat()
         except FileNotFoundError:
             return True
         except (OSError, ValueError):
             return False
-        return abs(time.time() - max(status.st_mtime, status.st_ctime)) < SETTLING
+        return status is not None and abs(time.time() - max(status.st_mtime, status.st_ctime)) < SETTLING
 
     return is_unsettled

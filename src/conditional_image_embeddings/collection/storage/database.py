@@ -1,7 +1,8 @@
 """A LanceDB database: its tables by name, one line for whatever goes wrong with them, and the lock of those who write.
 
-Writers exclude each other, readers are free. A writer whose folder was deleted or replaced under it notices before it
-writes: its lock went with the folder, and another job may hold the new one.
+Writers exclude each other, by a lock in a directory and by a lease on an object store; readers are free. A writer whose
+folder was deleted or replaced under it notices before it writes: its lock went with the folder, and another job may
+hold the new one.
 """
 
 import errno
@@ -21,6 +22,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from ...errors import CieError, StoreError
+from .lease import HeldError, Lease
 from .tables import misfit
 
 LOCK = ".cie-embed.lock"
@@ -32,7 +34,13 @@ AGAIN = {  # what makes a damaged table anew, once it was removed
     "projections": ": the next map writes it anew",
 }
 
-FORBIDDEN = r"os error (1|13|30)\b|PermissionDenied|ReadOnlyFilesystem"
+FORBIDDEN = r"os error (1|13|30)\b|PermissionDenied|ReadOnlyFilesystem|status: 403|AccessDenied|necessary privileges"
+OF_STORES = {  # what LanceDB says of an object store, and what to do
+    "NoSuchBucket": "there is no such bucket",
+    "CredentialsNotLoaded": "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
+    "BadScheme": "its endpoint is not https: set AWS_ALLOW_HTTP=true if that is meant",
+    "kind: Connect": "it cannot be reached: see the network, and AWS_ENDPOINT_URL if it is not Amazon's",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +77,7 @@ class Database:
         self.directory = None if "://" in str(uri) else Path(uri).expanduser()
         self.uri = str(self.directory or uri)
         self._held: os.stat_result | None = None
+        self._lease: Lease | None = None
         self._warned: set[str] = set()
         self._block: ContextVar[Block | None] = ContextVar("block", default=None)
         if self.directory is not None:
@@ -82,10 +91,9 @@ class Database:
 
     @contextmanager
     def writing(self, *, required: bool = True) -> "Iterator[ReadOnlyError | None]":
-        """Hold the database for writing; readers are free. A killed process lets go of it by itself.
+        """Hold the database for writing; readers are free.
 
-        A remote database cannot be held. Two jobs that write the same setting there at once do work twice, and store
-        each image once.
+        A killed process lets go of a directory at once, and of a database on an object store when its lease ends.
 
         Args:
             required: Whether a database that cannot be written is an error here. If not, the error is what the block
@@ -96,7 +104,8 @@ class Database:
             BusyError: another process is writing.
         """
         if self.directory is None:
-            yield None
+            with self._leased(required=required) as blocked:
+                yield blocked
             return
         place = self.directory / LOCK
         lock = FileLock(place, blocking=False)
@@ -121,6 +130,28 @@ class Database:
                 lock.release()
 
     @contextmanager
+    def _leased(self, *, required: bool) -> "Iterator[ReadOnlyError | None]":
+        blocked = None
+        try:
+            with self._explained("written"):
+                self._lease = Lease(self._db)
+        except HeldError as error:
+            raise BusyError(
+                f"another job is writing to {self.uri} ({error}): wait until it is done, or choose another database "
+                "with -e"
+            ) from error
+        except ReadOnlyError as error:
+            if required:
+                raise
+            blocked = error
+        try:
+            yield blocked
+        finally:
+            if self._lease is not None:
+                self._lease.release()
+            self._lease = None
+
+    @contextmanager
     def reading(self) -> Iterator[None]:
         """Open each table once in this block, and in what takes part in its context: opening one takes milliseconds.
 
@@ -136,7 +167,12 @@ class Database:
             self._block.reset(token)
 
     def _check_held(self) -> None:
-        """Whether what is held is what lies there."""
+        """Whether what is held is what lies there, or the lease still ours."""
+        if self._lease is not None and not self._lease.is_held():
+            raise StoreError(
+                f"the lease on {self.uri} was lost while this job was writing to it (it could not be renewed for too "
+                "long, or the database was deleted): nothing more is written; run the same command again"
+            )
         if self._held is None or self.directory is None:
             return
         try:
@@ -234,11 +270,13 @@ class Database:
             if "No space left" in text or "os error 28" in text:
                 reason = "the disk is full; what was committed stays: free some space and run the same command again"
             elif code in {errno.EROFS, errno.EACCES, errno.EPERM} or re.search(FORBIDDEN, text):
-                reason = os.strerror(code or errno.EACCES).lower()
+                reason = os.strerror(code or errno.EACCES).lower() if self.directory else "access is denied"
                 if verb == "written":
                     reason += ": choose another database with -e, or make this one writable"
                     raise ReadOnlyError(f"{what} cannot be {verb}: {reason}") from error
-                reason += ": make it readable for you"
+                reason += ": make it readable for you" if self.directory else ": see what the credentials may do"
+            elif self.directory is None and (known := [told for said, told in OF_STORES.items() if said in text]):
+                reason = known[0]
             else:
                 reason = text if len(text) <= 300 else f"{text[:300]}..."
                 if table is not None:

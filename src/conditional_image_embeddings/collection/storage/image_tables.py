@@ -9,13 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...errors import OptionError, StoreError
+from ...inputs.encoded import FileStat
 from .database import Database, one_line
 from .digests import digests
 from .tables import (
     FAILURES,
     IMAGES,
     MOVED,
-    FileStat,
     ImageRecord,
     filters,
     one_expression,

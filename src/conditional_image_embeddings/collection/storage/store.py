@@ -20,7 +20,6 @@ from .setting_tables import METADATA_KEY, Fitted, fitted_digest, fitted_with
 from .stored_words import StoredWords
 from .tables import (
     IMAGES,
-    FileStat,
     ImageRecord,
     Words,
     filters,
@@ -30,7 +29,7 @@ from .tables import (
     vector_schema,
 )
 
-__all__ = ["METADATA_KEY", "FileStat", "ImageRecord", "Store"]
+__all__ = ["METADATA_KEY", "ImageRecord", "Store"]
 
 
 class Store(StoredWords):
@@ -194,7 +193,8 @@ class Store(StoredWords):
         if _dimensions(table) != dimensions:
             raise StoreError(f"{setting.name} has vectors of {_dimensions(table)} dimensions, not of {dimensions}")
         with self._written(table.name):
-            merge = table.merge_insert(["image_id"]).when_not_matched_insert_all()
+            # Through an index of ids Lance sees no conflict of two merges: where nothing is locked it goes without.
+            merge = table.merge_insert(["image_id"]).use_index(self.directory is not None).when_not_matched_insert_all()
             merge.execute(
                 pa.Table.from_batches([vector_rows(vector_schema(dimensions, {}), image_ids, vectors, words)])
             )

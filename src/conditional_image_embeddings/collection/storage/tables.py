@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...errors import OptionError
+from ...inputs.encoded import FileStat
 
 SCAN_ROWS = 4096
 IDS_A_FILTER = 500
@@ -51,15 +52,6 @@ FITTED = pa.schema(
         ("values", pa.large_binary()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class FileStat:
-    """Where an image was found: its file, the file's size in bytes, its modification time in nanoseconds."""
-
-    path: str | None = None
-    size: int | None = None
-    modified: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,6 +146,7 @@ WITHOUT = [
     ("mteb", interface("mteb")),
     ("mcp", fails("mcp", "db")),
     ("peft", fails("embed", "a.png", "-c", "mood", "-m", "./adapter")),
+    ("ray", fails("embed", "a.png", "-m", "pixels", "--ray", "local")),
     ("serve", fails("explore", "db")),
     ("serve", fails("serve", "-m", "builtin")),
     ("serve", fails("demo", "-o", "demo", "--explore")),

@@ -86,6 +86,7 @@ EXTRAS = {
     "heif": ("pillow_heif",),
     "mcp": ("mcp", "pydantic"),
     "peft": ("peft",),
+    "ray": ("ray",),
     "serve": ("fastapi", "uvicorn", "cachetools", "prometheus_client", "pydantic", "starlette"),
     "umap": ("umap",),
 }

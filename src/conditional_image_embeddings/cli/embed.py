@@ -139,6 +139,14 @@ LAYER_POOLINGS = ("mean", "concat")
     type=limits.SECONDS,
     help="With --watch: look every so many seconds, for network mounts, whose changes the system does not tell.",
 )
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="",
+    metavar="[ADDRESS]",
+    help="Embed on a Ray cluster: HOST:PORT, auto (that of this machine) or local; without one auto, else local.",
+)
+@click.option("--actors", type=limits.WORKERS, help="With --ray: how many; by default one per GPU, or per node.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON; with --watch a line per round.")
 def embed(
     sources: tuple[str, ...],
@@ -166,6 +174,8 @@ def embed(
     prune: bool,
     watch: bool,
     poll: float | None,
+    ray: str | None,
+    actors: int | None,
     as_json: bool,
     **loading: Any,
 ) -> None:
@@ -204,6 +214,8 @@ def embed(
         max_new_tokens=max_new_tokens,
         top_words=top_words,
     )
+    if actors is not None and ray is None:
+        raise click.UsageError("--actors takes --ray")
     if poll is not None and not watch:
         raise click.UsageError("--poll takes --watch: without it, the job ends when it is done")
     choice: dict[str, Any] = {
@@ -221,15 +233,26 @@ def embed(
     given = {name: value for name, value in loading.items() if value}  # flags that are off are everybody's default
     if no_share:
         given["share"] = False
-    store = Store(db)
-    loaded = cache(lambda: load(model or str(method), method=method, **given))
-    known = from_store(store, model, method, request, given, loaded) if model else None
-    embedder = known or loaded()
+    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers}
+    embedder: Any = None
+    if ray is not None:
+        from ..collection.job.distributed.ray_embedder import RayEmbedder
+
+        if method is not None and METHODS[method].is_derived:
+            base = METHODS[method].backbone
+            raise click.UsageError(
+                f"{method} maps {base}'s stored vectors: embed with --method {base} --ray first, "
+                f"then with --method {method}, without --ray"
+            )
+        options = {"method": method, **given}
+        embedder = RayEmbedder(model or str(method), options, request.distinct(), address=ray or None, workers=actors)
+    store = Store(db)  # after Ray has begun processes: LanceDB's threads do not like a fork
+    if embedder is None:
+        loaded = cache(lambda: load(model or str(method), method=method, **given))
+        embedder = (from_store(store, model, method, request, given, loaded) if model else None) or loaded()
 
     def run(source: "ImageSource", on_work: "Callable[[], None]" = lambda: None) -> "JobReport":
-        return run_job(
-            store, source, embedder, request, batch_size=batch_size, workers=workers, prune=prune, on_work=on_work
-        )
+        return run_job(store, source, embedder, request, prune=prune, on_work=on_work, **how)
 
     if lookup is None:
         finish(list(map(run, found)), as_json)

@@ -9,7 +9,7 @@ stays as it is.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from ...datasets.benchmark import Benchmark
 from ...errors import ImageError
 from ...inputs.arguments import optional_count
-from ...inputs.references import ImageSource, select
+from ...inputs.references import ImageSource, Reference
 from ...methods.embedder import Embedder
 from ...methods.registry import describe
 from ...methods.request import Embedded, Request
@@ -36,6 +36,7 @@ from .pending_rows import PendingRows, Target
 
 if TYPE_CHECKING:
     from ...methods.projected import Projected
+    from .distributed.ray_embedder import RayEmbedder
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ __all__ = ["JobReport", "SettingReport", "run_job"]
 def run_job(
     store: Store,
     source: ImageSource,
-    embedder: Embedder | LazyEmbedder,
+    embedder: "Embedder | LazyEmbedder | RayEmbedder",
     request: Request,
     *,
     batch_size: int | None = None,
@@ -64,7 +65,7 @@ def run_job(
     Args:
         store: Where the vectors go.
         source: The images: a folder, files, a table, a benchmark.
-        embedder: What `conditional_image_embeddings.load` gives.
+        embedder: What `conditional_image_embeddings.load` gives; or one on a cluster.
         request: The conditions, and all else that decides a vector.
         batch_size: At most so many images per batch; None leaves it to the embedder.
         workers: Threads that read images ahead of the model.
@@ -88,7 +89,7 @@ def run_job(
             batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar, on_work=on_work,
         )  # fmt: skip
         return replace(done, pruned=pruned)
-    if not isinstance(embedder, LazyEmbedder) and embedder.entry.is_derived:
+    if isinstance(embedder, Embedder) and embedder.entry.is_derived:
         of_base = run_job(
             store, source, embedder.backbone, Request(),
             batch_size=batch_size, workers=workers, show_progress_bar=show_progress_bar, on_work=on_work,
@@ -140,7 +141,7 @@ class _Job:
         store: Store,
         source: ImageSource,
         where: str | None,
-        embedder: Embedder | LazyEmbedder,
+        embedder: "Embedder | LazyEmbedder | RayEmbedder",
         request: Request,
         settings: list[Setting],
         lacking: Lacking,
@@ -165,26 +166,34 @@ class _Job:
             as_reference=self.embedder.image_reading == "reference",
             is_expected=self.lacking.is_expected,
         )
-        images = (
-            (JobImage(image_id), image)
-            for image_id, image in select(self.source, lambda image_id: self.lacking.of(image_id) == pattern)
-        )
         rows = PendingRows(self.store, self.source.dataset, self.where, targets, self.lacking.is_known)
+        wanted = (each for each in self.source.references() if self.lacking.of(each[0]) == pattern)
         try:
-            for image, outcome in self.embedder.stream(
-                images, request, batch_size=batch_size, workers=workers, read=read
-            ):
+            for image, outcome in self._outcomes(wanted, request, read=read, batch_size=batch_size, workers=workers):
                 if isinstance(outcome, ImageError) or image.record is None:
                     self.failures[image.image_id] = " ".join(str(outcome).split())
                     self._failed[pattern] += 1
-                    bar.set_postfix(failed=len(self.failures))
                 else:
                     rows.add(image.record, outcome)
                     self._embedded[pattern] += 1
                     self._count_empty(targets, outcome)
+                bar.set_postfix(self._shown(), refresh=False)
                 bar.update()
         finally:
             rows.commit()  # also what was made before Ctrl-C or an error
+
+    def _outcomes(
+        self, references: Iterable[tuple[str, Reference]], request: Request, **how: Any
+    ) -> Iterator[tuple[JobImage, Embedded | ImageError]]:
+        if isinstance(self.embedder, Embedder | LazyEmbedder):
+            images = ((JobImage(image_id), image) for image_id, image in self.source.open(references))
+            return self.embedder.stream(images, request, **how)
+        return self.embedder.embed(self.source, references, request, **how)
+
+    def _shown(self) -> dict[str, Any]:
+        """Beside the bar: of a cluster its workers."""
+        rates = {} if isinstance(self.embedder, Embedder | LazyEmbedder) else self.embedder.rates()
+        return {**rates, **({"failed": len(self.failures)} if self.failures else {})}
 
     def reports(self) -> list[SettingReport]:
         there = self.lacking.patterns

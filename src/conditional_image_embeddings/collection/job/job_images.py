@@ -34,7 +34,13 @@ class Reader:
         is_expected: Whether an image's file is the one that the job looked at when it began.
     """
 
-    def __init__(self, max_size: int, *, as_reference: bool, is_expected: Callable[[str, FileStat], bool]) -> None:
+    def __init__(
+        self,
+        max_size: int,
+        *,
+        as_reference: bool,
+        is_expected: Callable[[str, FileStat], bool] = lambda *_: True,
+    ) -> None:
         self._max_size, self._as_reference, self._is_expected = max_size, as_reference, is_expected
 
     def __call__(self, key: JobImage, given: Any) -> Image.Image:
@@ -46,8 +52,7 @@ class Reader:
         place = FileStat()
         if isinstance(given, Encoded) and given.stat is not None:
             place = given.stat
-            if not self._is_expected(key.image_id, place):
-                raise ImageError(f"{name} changed while the job ran: run the same command again")
+            self.check(key.image_id, place, name)
         image = read_image(given, max_size=self._max_size, as_reference=self._as_reference, name=name)
         width, height = _upright_size(given, image)
         key.record = ImageRecord(
@@ -59,6 +64,11 @@ class Reader:
             thumbnail=thumbnail(image),
         )
         return image
+
+    def check(self, image_id: str, place: FileStat, name: str) -> None:
+        """Raise `ImageError` where a file is no longer what the job looked at when it began."""
+        if place.path is not None and not self._is_expected(image_id, place):
+            raise ImageError(f"{name} changed while the job ran: run the same command again")
 
 
 def _upright_size(given: Any, image: Image.Image) -> tuple[int, int]:

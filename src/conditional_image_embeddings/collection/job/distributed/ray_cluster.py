@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ....errors import ModelError, OptionError, require
@@ -19,6 +20,8 @@ for name, value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as the next version of Ray has it
 }.items():
     os.environ.setdefault(name, value)
+if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} or Path("~/.ray/auth_token").expanduser().exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does; a driver alone would not show its token
 
 ANSWER = 10  # seconds that a cluster has to take a connection
 QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}

@@ -28,13 +28,18 @@ settings.load_profile("untimed")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests share its fixtures on one worker; those of the engine, half of the suite, are spread by family."""
+    """A file's tests share its fixtures on one worker; those of the engine, half of the suite, are spread by family.
+
+    The two files about the demo share its run.
+    """
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class ByFileOrFamily(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
             family = re.search(r"\[([^]]*)", test)
+            if file.endswith(("test_demo.py", "test_report.py")):
+                return "demo"
             return f"{file} {family[1]}" if file.endswith("test_engine.py") and family else file
 
     return ByFileOrFamily(config, log)

@@ -39,7 +39,7 @@ class Setting:
     Attributes:
         dataset: A benchmark's name, or the name of the folder or file that the images came from.
         source: Absolute path of that folder or file; None for a benchmark, whose name says it all.
-        method: dior, clip, generative, indirect, clay, pixels.
+        method: dior, instruct, clip, generative, indirect, clay, pixels.
         model: The id or directory as the user named it.
         revision: The hub's commit, or a fingerprint of a local model's files.
         prompt_type: One of the paper's, or several joined by "+": the mean of their vectors.

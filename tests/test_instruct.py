@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import mteb
 import numpy as np
 import peft
 import pytest
 import torch
 from click.testing import CliRunner
+from mteb.types import PromptType
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_embedders import NAMES, save_family
@@ -24,6 +26,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.errors import ConditionError, ModelError, OptionError
+from conditional_image_embeddings.interfaces.inputs import encode as encode_inputs
+from conditional_image_embeddings.interfaces.mteb import ConditionalModel
 from conditional_image_embeddings.methods import load_for, supported_methods
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.models.instructed import FAMILIES
@@ -192,6 +196,36 @@ def test_texts_in_place_of_images(family: str, directory: Path, embedder: Any) -
     np.testing.assert_allclose(got.reshape(expected.shape), expected, atol=1e-5)
 
 
+def test_images_with_texts_are_read_at_once(family: str, directory: Path, embedder: Any) -> None:
+    texts = ["with a red door", "at night"]
+    for condition in ("car color", None):
+        expected = published(family, directory, IMAGES, texts, [condition] * 2)
+        together = [{"image": image, "text": text} for image, text in zip(IMAGES, texts, strict=True)]
+        got = encode_inputs(embedder, ["red", *together, IMAGES[0]], condition, {})
+        np.testing.assert_allclose(got[1:3], expected, atol=1e-5)
+        np.testing.assert_allclose(got[0], embedder.encode_text("red", condition), atol=1e-6)
+        np.testing.assert_allclose(got[3], embedder.encode(IMAGES[0], condition), atol=1e-6)
+
+
+def test_shortened_vectors_have_unit_length_again(family: str, embedder: Any, caplog: Any) -> None:
+    whole, short = (embedder.encode(IMAGES, "car color", truncate_dim=each) for each in (None, 8))
+    np.testing.assert_allclose(short, normalize(torch.from_numpy(whole[:, :8]), dim=-1).numpy(), atol=1e-6)
+    text = embedder.encode_text("red", "car color", truncate_dim=8)
+    assert np.linalg.norm(text) == pytest.approx(1, abs=1e-5)
+    said = "fewer than 64 dimensions" if family == "qwen3-vl-embedding" else "vectors of fewer dimensions"
+    assert sum(said in message for message in caplog.messages) == 1
+
+
+def test_a_whole_instruction_in_place_of_a_condition(embedder: Any) -> None:
+    told = embedder.instructed("Find the same kind of weather.")
+    assert told.lvlm.model is embedder.lvlm.model
+    assert told.lock is embedder.lock
+    assert np.abs(told.encode(IMAGES[0]) - embedder.encode(IMAGES[0])).max() > 1e-3
+    np.testing.assert_allclose(told.encode(IMAGES[0], "color"), embedder.encode(IMAGES[0], "color"), atol=1e-6)
+    (setting,) = told.settings(Request(), dataset="x")
+    np.testing.assert_array_equal(load_for(setting, device="cpu").encode(IMAGES[0]), told.encode(IMAGES[0]))
+
+
 def test_separate_passes_give_the_same(directory: Path, embedder: Any) -> None:
     separate = cie.load(str(directory), device="cpu", image_max_size=0, share=False)
     assert separate.sharing == "separate"
@@ -239,6 +273,27 @@ def test_every_record_is_whole_and_cites_its_source() -> None:
             assert record.instruction(None, kind)
         where = [record.prompt.find(part) for part in ("{instruction}", "{input}")]
         assert (record.place == "system") == (where[0] < where[1] or not record.prompt)
+
+
+def test_mteb_tasks_pass_their_instruction(tmp_path: Path) -> None:
+    embedder: Any = cie.load(str(save_family("qwen3-vl-embedding", tmp_path)), device="cpu")
+    model = ConditionalModel(embedder)
+    task = mteb.get_task("Flickr30kI2TRetrieval").metadata
+    asked = task.prompt["query"] if isinstance(task.prompt, dict) else task.prompt
+    assert asked
+
+    def encode(prompt_type: Any, **prompt: Any) -> np.ndarray:
+        metadata = task.model_copy(update=prompt)
+        split = {"hf_split": "test", "hf_subset": "default"}
+        return model.encode([{"image": [IMAGES[1]]}], task_metadata=metadata, prompt_type=prompt_type, **split)[0]
+
+    told = embedder.instructed(asked).encode(IMAGES[1])
+    np.testing.assert_allclose(encode(PromptType.query), told, atol=1e-6)
+    np.testing.assert_allclose(encode(PromptType.document), embedder.encode(IMAGES[1]), atol=1e-6)
+    both = {"query": "Find it", "document": "Keep it"}
+    expected = embedder.instructed("Keep it").encode(IMAGES[1])
+    np.testing.assert_allclose(encode(PromptType.document, prompt=both), expected, atol=1e-6)
+    np.testing.assert_allclose(encode(None, name="DTD"), embedder.encode(IMAGES[1], "texture"), atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ Families differ here in data only; everything is found through transformers' pub
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -99,7 +98,7 @@ class LVLM:
             kinds = {"sliding_attention" if window else "chunked_attention" if chunks else "full_attention"}
         return kinds | ({"indexed_attention"} if getattr(config, "index_topk", None) else set())
 
-    @cached_property
+    @property
     def guesses_channels(self) -> bool:
         """Whether the image processor works on arrays (Emu3, Video-LLaVA), and takes a first axis of 3 for colours."""
         return "input_data_format" in inspect.signature(self.processor.image_processor.preprocess).parameters

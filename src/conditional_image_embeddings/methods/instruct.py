@@ -4,6 +4,8 @@ The families are data (`models/instructed.toml`): Qwen3-VL-Embedding, VLM2Vec-V2
 the prompt's last token, or the mean over its tokens, behind the final norm, scaled to unit length.
 """
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -18,18 +20,22 @@ from torch.nn.functional import normalize
 
 from ..engine import known_plans, loading, separate
 from ..engine.instruct_frame import InstructFrame
-from ..engine.plan import STRATEGIES
+from ..engine.plan import STRATEGIES, ExecutionPlan
 from ..engine.prompts import Prepared, PromptMaker
 from ..engine.texts import hidden_states_of_ids
+from ..inputs.conditions import Conditions
 from ..models.checkpoint import Checkpoint
 from ..models.instructed import record_for
 from ..models.json_values import json_value
 from ..models.reasons import single_line_errors
 from .dior import BUDGET_CPU, BUDGET_CUDA
 from .embedder import Embedder, checked_reading, checked_size
+from .options import Form
 from .registry import OF_INSTRUCTIONS
 from .request import Embedded, Request
 from .settings import Setting
+
+logger = logging.getLogger(__name__)
 
 
 class Instruct(Embedder):
@@ -47,6 +53,7 @@ class Instruct(Embedder):
         share: Compute what the prompts of an image have in common once, where that is exact: the image and all before
             the condition, or the vision tower's output.
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers.
+        backbone: Another whose model is used instead of loading it again.
 
     Raises:
         ModelError: the model cannot be loaded, or is of no family that is known and no instruction was given.
@@ -55,6 +62,7 @@ class Instruct(Embedder):
 
     method = "instruct"
     depth = 0
+    reads_pairs = True
 
     def __init__(
         self,
@@ -67,6 +75,7 @@ class Instruct(Embedder):
         image_reading: str = "upright",
         share: bool = True,
         attn_implementation: str | None = None,
+        backbone: "Instruct | None" = None,
     ) -> None:
         self.record = record_for(
             checkpoint.name, checkpoint.config, family=family, instruction=instruction, pooling=pooling
@@ -77,18 +86,27 @@ class Instruct(Embedder):
         given = {"family": family, "instruction": instruction, "pooling": pooling}
         told = {name: value for name, value in given.items() if value is not None}
         self._given: dict[str, Any] = {name: json_value(value, name) for name, value in told.items()}
-        limited = replace(checkpoint, processor_kwargs={**self._size(), **checkpoint.processor_kwargs})
-        self.lvlm = loading.load(limited, attn_implementation=attn_implementation, record=self.record)
-        self.frame = cast(InstructFrame, self.lvlm.chat)
         self.flat = self.record.positions == "flat"
-        with self.lock, single_line_errors(checkpoint.name, "run"):
-            self.plan = known_plans.plan_for(
-                self.lvlm, limited, share=share, flat_positions=self.flat, attn_implementation=attn_implementation
-            )
-        self.plan.apply(self.lvlm)
+        self._backbone = None if backbone is None else backbone.backbone
+        self.lvlm, self.plan = self._loaded(share, attn_implementation) if backbone is None else self._on(backbone)
+        self.frame = cast(InstructFrame, self.lvlm.chat)
+        self._warned = False
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         # Of the model, not of this object, which would hold itself.
         self.prompt_maker = lru_cache(maxsize=32)(partial(PromptMaker, self.lvlm, flat_positions=self.flat))
+
+    def _loaded(self, share: bool, attn_implementation: str | None) -> tuple[loading.LVLM, ExecutionPlan]:
+        limited = replace(self.checkpoint, processor_kwargs={**self._size(), **self.checkpoint.processor_kwargs})
+        lvlm = loading.load(limited, attn_implementation=attn_implementation, record=self.record)
+        with self.lock, single_line_errors(self.model, "run"):
+            plan = known_plans.plan_for(
+                lvlm, limited, share=share, flat_positions=self.flat, attn_implementation=attn_implementation
+            )
+        plan.apply(lvlm)
+        return lvlm, plan
+
+    def _on(self, backbone: "Instruct") -> tuple[loading.LVLM, ExecutionPlan]:
+        return replace(backbone.lvlm, chat=replace(backbone.frame, record=self.record)), backbone.plan
 
     def _size(self) -> dict[str, Any]:
         """The family's limits in the words of image processors, where the "edges" are numbers of pixels."""
@@ -97,15 +115,48 @@ class Instruct(Embedder):
         return {"size": dict(zip(("shortest_edge", "longest_edge"), self.record.pixels, strict=True))}
 
     @property
-    def unit_length(self) -> bool:
-        """Whether vectors have unit length, shortened ones too."""
-        return self.record.normalized
+    def backbone(self) -> "Instruct":
+        """The embedder that holds the model."""
+        return self._backbone or self
+
+    def instructed(self, instruction: str) -> "Instruct":
+        """The same model with another instruction where there is no condition, such as a benchmark's task.
+
+        Args:
+            instruction: All of it, for images, texts and both.
+        """
+        given = self._given.get("instruction", {})
+        wording = {"with_condition": given} if isinstance(given, str) else dict(given)
+        wording |= {f"{kind}without_condition": instruction for kind in ("", "text_", "pair_")}
+        return Instruct(
+            self.checkpoint,
+            **{**self._given, "instruction": wording},
+            image_max_size=self.image_max_size,
+            image_reading=self.image_reading,
+            backbone=self,
+        )
+
+    def form(self, conditions: Conditions, truncate_dim: int | None, normalize: bool) -> Form:
+        """Shortened vectors have unit length again, where the family's have it."""
+        if truncate_dim is not None and truncate_dim < (self.record.dimensions or math.inf) and not self._warned:
+            self._warned = True
+            least = f"fewer than {self.record.dimensions} dimensions" if self.record.dimensions else "fewer dimensions"
+            logger.warning("%s was not trained for vectors of %s: they lose more than they need", self.model, least)
+        return super().form(
+            conditions, truncate_dim, normalize or (self.record.normalized and truncate_dim is not None)
+        )
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition as model inputs."""
         if image.height == 3 and self.lvlm.guesses_channels:
             raise ValueError("an image 3 pixels high would be taken for one with its channels first")  # caught
         return self.prompt_maker(self._instructions(request))(image)
+
+    def prepare_pair(self, image: Image.Image, text: str, request: Request) -> Prepared:
+        """An image and a text, read at once as the family reads both, under each condition as model inputs."""
+        self.frame.check_text(text)
+        beside = replace(self.lvlm, chat=replace(self.frame, companion=text))
+        return PromptMaker(beside, self._instructions(request, "pair"), flat_positions=self.flat)(image)
 
     def cost(self, prepared: Prepared) -> int:
         """Tokens that the model reads for this image."""
@@ -191,7 +242,8 @@ class Instruct(Embedder):
             for prepared in batch
             for single in prepared.singles()
         ]
-        return torch.stack(rows).reshape(len(batch), -1, rows[0].shape[-1])
+        means = torch.stack(rows)
+        return means.reshape(len(batch), -1, means.shape[-1])
 
     def _scaled(self, states: Tensor) -> NDArray[np.float32]:
         states = states.float()

@@ -18,6 +18,9 @@ from click.testing import CliRunner
 from mteb.types import PromptType
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from tiny_embedders import NAMES, save_family
 from tiny_models import save
 from torch.nn.functional import normalize
@@ -348,6 +351,54 @@ def test_records_that_are_none(plain: str) -> None:
     assert "is bool, not 'yes'" in refused(OptionError, plain, instruction={"normalized": "yes"})
     assert "tokenizer has no '<|end|>'" in refused(ModelError, plain, instruction={"end": "<|end|>"})
     assert "has {input}, the image, and {instruction}" in refused(OptionError, plain, instruction={"prompt": "{image}"})
+
+
+@pytest.fixture(scope="module")
+def modules(plain: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as sentence-transformers saves it."""
+    transformer = Transformer(plain, processing_kwargs={"chat_template": {"add_generation_prompt": True}})
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+    directory = tmp_path_factory.mktemp("modules") / "model"
+    SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu").save(str(directory))
+    return directory
+
+
+def test_a_model_of_sentence_transformers_as_it_is(modules: Path) -> None:
+    assert supported_methods(str(modules))[0] == "instruct"
+    embedder = cie.load(str(modules), device="cpu")
+    own = SentenceTransformer(str(modules), device="cpu")
+    got = embedder.encode(IMAGES, ["car color", None])
+    for index, prompt in enumerate(("Represent the image regarding car color.", None)):
+        given: Any = [{"image": image} for image in IMAGES]
+        np.testing.assert_allclose(got[:, index], own.encode(given, prompt=prompt), atol=1e-5)
+    assert np.abs(got[:, 0] - got[:, 1]).max() > 1e-3
+    prompt = "Represent the image regarding car color."
+    np.testing.assert_allclose(embedder.encode_text("red", "car color"), own.encode("red", prompt=prompt), atol=1e-5)
+    other = cie.load(str(modules), instruction="Which {c}?", device="cpu")
+    expected = own.encode([{"image": IMAGES[0]}], prompt="Which car color?")[0]  # type: ignore[arg-type]
+    np.testing.assert_allclose(other.encode(IMAGES[0], "car color"), expected, atol=1e-5)
+    (setting,) = other.settings(Request(conditions=("car color",)), dataset="x")
+    np.testing.assert_allclose(load_for(setting, device="cpu").encode(IMAGES[0]), expected, atol=1e-5)
+    with pytest.raises(OptionError, match="this model's own modules pool"):
+        cie.load(str(modules), pooling="mean")
+    record: Any = cie.load(str(modules), instruction={"with_condition": "The {c}?"}, device="cpu")
+    assert record.sharing == "packed"  # a record is the engine's
+
+
+def test_a_prompt_that_reaches_no_image(plain: str, tmp_path: Path) -> None:
+    silent = Path(shutil.copytree(plain, tmp_path / "silent"))
+    for file in silent.glob("chat_template*"):
+        file.write_text(
+            "{% for m in messages if m['role'] == 'user' %}{% for c in m['content'] %}{% if c['type'] == 'image' %}"
+            "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
+        )
+    transformer = Transformer(str(silent))
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+    SentenceTransformer(modules=[transformer, pooling], device="cpu").save(str(tmp_path / "model"))
+    embedder = cie.load(str(tmp_path / "model"), device="cpu")
+    assert embedder.encode(IMAGES[1]).ndim == 1
+    with pytest.raises(ModelError, match="its prompt does not reach images"):
+        embedder.encode(IMAGES[1], "color")
 
 
 @pytest.mark.parametrize("place", ["system", "before", "after"])

@@ -4,6 +4,7 @@ Vectors of different conditions are never compared with one another; what is ask
 needs a vector of each image under each, made in the same way. This room finds those settings, and says what is missing.
 """
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotStoredError, StoreError, preview
 from ..inputs.conditions import checked_condition
-from ..methods.registry import METHODS, describe
+from ..methods.registry import METHODS, OF_INSTRUCTIONS, describe
 from ..methods.settings import Setting
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ def embed_command(store: "Store", setting: Setting, conditions: Sequence[str | N
         value = getattr(setting, name)
         if value is not None and value != default:
             parts += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    for name in OF_INSTRUCTIONS:
+        if (value := setting.extra.get(name)) is not None:
+            parts += [f"--{name}", shlex.quote(value if isinstance(value, str) else json.dumps(value))]
     return " ".join([*parts, "-e", shlex.quote(store.uri)])
 
 

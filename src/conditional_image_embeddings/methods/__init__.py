@@ -214,7 +214,10 @@ def _methods_for(checkpoint: "Checkpoint") -> tuple[str, ...]:
         raise ModelError(f"{_described(checkpoint)}: neither an {FAMILIES[LVLM]} nor a {FAMILIES[DUAL_ENCODER]}")
     from ..models.instructed import known_family
 
-    known = family == LVLM and known_family(checkpoint.name, checkpoint.config) is not None
+    known = family == LVLM and (
+        known_family(checkpoint.name, checkpoint.config) is not None
+        or checkpoint.files.file("modules.json") is not None
+    )
     others = tuple(name for name in methods_of(family) if name != INSTRUCT)
     return (INSTRUCT, *others) if known else others
 

@@ -25,12 +25,13 @@ from ..engine.prompts import Prepared, PromptMaker
 from ..engine.texts import hidden_states_of_ids
 from ..inputs.conditions import Conditions
 from ..models.checkpoint import Checkpoint
-from ..models.instructed import record_for
+from ..models.instructed import known_family, record_for
 from ..models.json_values import json_value
 from ..models.reasons import single_line_errors
 from .dior import BUDGET_CPU, BUDGET_CUDA
 from .embedder import Embedder, checked_reading, checked_size
 from .options import Form
+from .prompted import Prompted, checked_prompt, has_modules
 from .registry import OF_INSTRUCTIONS
 from .request import Embedded, Request
 from .settings import Setting
@@ -94,6 +95,16 @@ class Instruct(Embedder):
         self.budget = BUDGET_CUDA if checkpoint.device.type == "cuda" else BUDGET_CPU
         # Of the model, not of this object, which would hold itself.
         self.prompt_maker = lru_cache(maxsize=32)(partial(PromptMaker, self.lvlm, flat_positions=self.flat))
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, **options: Any) -> Any:
+        """The method on a model; one of sentence-transformers that is of no known family embeds as it is."""
+        instruction = options.get("instruction")
+        is_told = options.get("family") is not None or isinstance(instruction, Mapping)
+        if is_told or known_family(checkpoint.name, checkpoint.config) is not None or not has_modules(checkpoint):
+            return super().from_checkpoint(checkpoint, **options)
+        own = {name: value for name, value in options.items() if name not in {*OF_INSTRUCTIONS, "share"}}
+        return Prompted(checkpoint, instruction=checked_prompt(instruction, options.get("pooling")), **own)
 
     def _loaded(self, share: bool, attn_implementation: str | None) -> tuple[loading.LVLM, ExecutionPlan]:
         limited = replace(self.checkpoint, processor_kwargs={**self._size(), **self.checkpoint.processor_kwargs})

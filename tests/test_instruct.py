@@ -278,6 +278,25 @@ def test_every_record_is_whole_and_cites_its_source() -> None:
         assert (record.place == "system") == (where[0] < where[1] or not record.prompt)
 
 
+def test_searched_together_with_dior(tmp_path: Path) -> None:
+    for index, image in enumerate(IMAGES * 3):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        image.rotate(90 * (index // 2), expand=True).save(tmp_path / "photos" / f"{index}.png")
+    models = {"color": "builtin", "style": str(save_family("gme", tmp_path))}
+    for condition, model in models.items():
+        given = ["embed", str(tmp_path / "photos"), "-c", condition, "-m", model, "-e", str(tmp_path / "db")]
+        assert CliRunner().invoke(main, given).exit_code == 0
+    with cie.open(tmp_path / "db", device="cpu") as collection:
+        settings = {"color": "*builtin*", "style": "*gme*"}
+        weights: dict[str | None, float] = {"color": 1.0, "style": 2.0}
+        hits = collection.search(text="red", conditions=weights, setting=settings)
+        for hit in hits:
+            percentiles = {name: share or 0.0 for name, share in hit.percentiles.items()}
+            assert hit.score == pytest.approx(percentiles["color"] + 2 * percentiles["style"], abs=1e-5)
+        assert {space.shared.method for space in collection.spaces()} == {"dior", "instruct"}
+    assert len(hits) == 6
+
+
 def test_mteb_tasks_pass_their_instruction(tmp_path: Path) -> None:
     embedder: Any = cie.load(str(save_family("qwen3-vl-embedding", tmp_path)), device="cpu")
     model = ConditionalModel(embedder)

@@ -7,10 +7,10 @@ needs a vector of each image under each, made in the same way. This room finds t
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..errors import NotStoredError, StoreError, preview
+from ..errors import NotStoredError, OptionError, StoreError, preview
 from ..inputs.conditions import checked_condition
 from ..methods.registry import METHODS, OF_INSTRUCTIONS, describe
 from ..methods.settings import Setting
@@ -18,7 +18,6 @@ from ..methods.settings import Setting
 if TYPE_CHECKING:
     from .storage.store import Store
 
-OF_CONDITIONS = ("texts", "together")  # in a setting's `extra`
 COMMANDS_OPTIONS = {  # and their defaults
     "prompt_type": "describe", "layer": -1, "token": -1, "embedding_source": "input_last", "image_max_size": 700,
 }  # fmt: skip
@@ -66,8 +65,7 @@ def spaces(store: "Store", pattern: str = "*") -> list[Space]:
     found: dict[str, dict[str | None, Setting]] = {}
     shared: dict[str, Setting] = {}
     for setting in store.settings(pattern):
-        extra = {name: value for name, value in setting.extra.items() if name not in OF_CONDITIONS}
-        common = replace(setting, condition=None, extra=extra)
+        common = setting.without_condition
         shared[common.to_json()] = common
         found.setdefault(common.to_json(), {})[setting.condition] = setting
     return [Space(shared[key], settings) for key, settings in found.items()]
@@ -122,6 +120,30 @@ def choose(store: "Store", conditions: Iterable[str | None], pattern: str = "*")
             f"(in Python setting=) among {names}"
         )
     raise NotStoredError(_lacking(store, every, list(wanted.values())))
+
+
+def choose_each(
+    store: "Store", conditions: Iterable[str | None], patterns: Mapping[str | None, str]
+) -> dict[str | None, Setting]:
+    """The settings of these conditions, each of the space that its own glob selects: other models, other methods.
+
+    Args:
+        store: The database.
+        conditions: As for `choose`.
+        patterns: By condition; those that it does not name are looked for in all spaces.
+
+    Raises:
+        StoreError: as `choose`, or they are not of the same images.
+        OptionError: a pattern for a condition that is not searched.
+    """
+    wanted = list(conditions)
+    if unknown := [name for name in patterns if name not in wanted]:
+        raise OptionError(f"setting names {preview([_shown(each) for each in unknown])}, which is not searched under")
+    found = {name: choose(store, [name], patterns.get(name, "*"))[name] for name in wanted}
+    if len({(each.dataset, each.source) for each in found.values()}) > 1:
+        of_each = preview([f"{_shown(name)} of {each.source or each.dataset}" for name, each in found.items()])
+        raise StoreError(f"these are of different images, and are not searched together: {of_each}")
+    return found
 
 
 def widest(store: "Store", pattern: str = "*") -> list[str | None]:

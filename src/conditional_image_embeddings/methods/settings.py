@@ -27,6 +27,7 @@ FIRST_FORMAT = (
     *("dataset", "source", "method", "model", "revision", "prompt_type", "condition", "layer", "token"),
     *("embedding_source", "dtype", "image_max_size", "positions", "extra"),
 )
+OF_CONDITIONS = ("texts", "together")  # in `extra`
 MODEL_OPTIONS = ("model_kwargs", "processor_kwargs")  # in `extra`
 
 READABLE = 200  # characters: with the digest, well below what a file's name may have
@@ -123,6 +124,11 @@ class Setting:
             if name in extra:
                 extra[name] = {key: repr(value) for key, value in extra[name].items()}
         return (self, replace(self, extra=extra, format_version=1))
+
+    @property
+    def without_condition(self) -> Self:
+        """What it has in common with the settings of other conditions that were made in the same way."""
+        return replace(self.without(*OF_CONDITIONS), condition=None)
 
     def without(self, *names: str) -> Self:
         """The setting without these of its `extra`."""

@@ -4,6 +4,7 @@ Each procedure is written out plainly here, as the public code that the record c
 """
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -453,6 +454,15 @@ def test_an_end_token_that_the_tokenizer_does_not_add(tmp_path: Path) -> None:
     processor.tokenizer._tokenizer.post_processor = None
     processor.save_pretrained(directory)
     np.testing.assert_array_equal(cie.load(str(directory), device="cpu").encode(IMAGES[1], "color"), expected)
+
+
+def test_pickled_it_loads_again(directory: Path) -> None:
+    embedder: Any = cie.load(str(directory), device="cpu")
+    told = embedder.instructed("Find the same landmark.")
+    one, other = pickle.loads(pickle.dumps((embedder, told)))  # noqa: S301
+    assert one.lvlm.model is other.lvlm.model
+    np.testing.assert_array_equal(one.encode(IMAGES[0], "color"), embedder.encode(IMAGES[0], "color"))
+    np.testing.assert_array_equal(other.encode(IMAGES[0]), told.encode(IMAGES[0]))
 
 
 def test_special_tokens_in_what_users_type_are_refused(embedder: Any) -> None:

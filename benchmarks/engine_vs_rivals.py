@@ -4,6 +4,9 @@
 
 Rivals: (a) the reference's procedure, (b) its cache mode, (c) sentence-transformers, (d) separate passes of the base
 model. All run the same random-weight Qwen2.5-VL of 70 million parameters on the same 448-pixel images, in turn.
+
+With `--instructed after` or `--instructed system` the method is `instruct`, with the condition behind the image or in a
+system turn before it, against (c) and (d).
 """
 
 import argparse
@@ -25,6 +28,7 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.inputs.conditions import prompt
 
 OURS = "this engine"
+INSTRUCTION = "Represent the image regarding {c}."
 
 
 def write_images(folder: Path, count: int, side: int) -> list[Path]:
@@ -56,6 +60,23 @@ def contenders(directory: Path, reference: Path | None) -> dict[str, Callable[[l
     return found
 
 
+def instructed(directory: Path, place: str) -> dict[str, Callable[[list[Path], list[str]], Any]]:
+    """The same for the method `instruct`, with the condition in this place."""
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32).eval()
+    procedure = rivals.Reference(model, AutoProcessor.from_pretrained(directory), place)
+    record = {"place": place, "with_condition": INSTRUCTION, "normalized": False}
+    shared = cie.load(str(directory), method="instruct", instruction=record, device="cpu")
+
+    def told(condition: str) -> str:
+        return INSTRUCTION.replace("{c}", condition)
+
+    return {
+        "(c) sentence-transformers": rivals.sentence_transformers(directory, told, "cpu", torch.float32, place),
+        "(d) separate base-model passes": lambda files, names: procedure.base_model(files, [told(n) for n in names]),
+        OURS: lambda files, names: shared.encode(files, names, show_progress_bar=False),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=4, help="images a measurement")
@@ -63,6 +84,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=448, help="pixels")
     parser.add_argument("--conditions", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--shape", choices=list(random_qwen.SHAPES), default="small")
+    parser.add_argument("--instructed", choices=rivals.PLACES, help="the method instruct, the condition in this place")
     parser.add_argument("--reference", type=Path, help="a checkout of the reference implementation")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--plot", type=Path, help="draw the ratio against K there")
@@ -71,7 +93,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = write_images(Path(folder) / "images", arguments.images, arguments.side)
         directory = random_qwen.save(arguments.shape, Path(folder) / "model")
-        runs = contenders(directory, arguments.reference)
+        place = arguments.instructed
+        runs = instructed(directory, place) if place else contenders(directory, arguments.reference)
         print(measuring.machine())
         print(f"{arguments.images} images of {arguments.side} px a measurement, {arguments.rounds} rounds in turn\n")
         rows, figures = [], []

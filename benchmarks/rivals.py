@@ -14,18 +14,29 @@ from typing import Any
 import torch
 from PIL import Image
 
+PLACES = ("after", "system")  # where a prompt's text stands: behind the image, or in a turn before it
+
+
+def chat(image: Any, text: str, place: str = "after") -> list[dict[str, Any]]:
+    """One turn with the image and then the text, or the text in a system turn before the image's."""
+    said = {"type": "text", "text": text}
+    if place == "system":
+        return [{"role": "system", "content": [said]}, {"role": "user", "content": [image]}]
+    return [{"role": "user", "content": [image, said]}]
+
+
 Rival = Callable[[list[Path], list[str]], torch.Tensor]  # files, conditions -> (n, K, d)
 
 
 class Reference:
     """The reference implementation's procedure: one image, one prompt at a time, through the whole model."""
 
-    def __init__(self, model: Any, processor: Any) -> None:
-        self.model, self.processor = model, processor
+    def __init__(self, model: Any, processor: Any, place: str = "after") -> None:
+        self.model, self.processor, self.place = model, processor, place
 
     def inputs(self, image: Image.Image, text: str) -> dict[str, Any]:
-        chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-        rendered = self.processor.apply_chat_template(chat, add_generation_prompt=True)
+        told = chat({"type": "image"}, text, self.place)
+        rendered = self.processor.apply_chat_template(told, add_generation_prompt=True)
         made = self.processor(text=[rendered], images=[image], return_tensors="pt", padding=True)
         return {name: value.to(self.model.device) for name, value in made.items()}
 
@@ -107,7 +118,9 @@ def reference_code(directory: Path, model: Any, processor: Any, *, use_cache: bo
     return run
 
 
-def sentence_transformers(directory: Path, prompts_of: Callable[[str], str], device: str, dtype: torch.dtype) -> Rival:
+def sentence_transformers(
+    directory: Path, prompts_of: Callable[[str], str], device: str, dtype: torch.dtype, place: str = "after"
+) -> Rival:
     """sentence-transformers with the same model: `Transformer`, last-token pooling, one prompt a condition."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
@@ -122,8 +135,7 @@ def sentence_transformers(directory: Path, prompts_of: Callable[[str], str], dev
 
     def run(files: list[Path], conditions: list[str]) -> torch.Tensor:
         chats = [
-            [{"role": "user", "content": [{"type": "image", "image": Image.open(file).convert("RGB")},
-                                          {"type": "text", "text": prompts_of(condition)}]}]
+            chat({"type": "image", "image": Image.open(file).convert("RGB")}, prompts_of(condition), place)
             for file in files for condition in conditions
         ]  # fmt: skip
         vectors = embedder.encode(chats, batch_size=len(conditions), convert_to_tensor=True, show_progress_bar=False)

@@ -477,3 +477,41 @@ def test_a_ranking_is_paged_through_as_searched(tmp_path: Path, conditions: Any)
         assert len(collection.rank(**asked, k=3)) == 3
         assert len(collection.rank(**asked, min_score=2)) == 0
         assert collection.rank(**asked, min_score=2).hits() == []
+
+
+def test_conditions_of_several_methods_are_compared_by_percentiles(tmp_path: Path) -> None:
+    store, generator = random_store(tmp_path / "db", IMAGES, "color"), np.random.default_rng(1)
+    other = setting("style", method="other", model="large")
+    add(store, other, names(IMAGES), generator.normal(0.7, 1, (IMAGES, 5)).astype(np.float32))
+    add(store, setting("color", method="other", model="large"), names(IMAGES), generator.normal(size=(IMAGES, 5)))
+    collection, query = cie.open(store.uri), names(IMAGES)[7]
+    of_each = {"color": setting("color").name, "style": "*large*"}
+    hits = collection.search(image_id=query, conditions={"color": 1.0, "style": -0.5}, setting=of_each, k=100)
+    shares: dict[str, dict[str, float]] = {}
+    for name, where in (("color", setting("color")), ("style", other)):
+        image_ids, vectors = store.read(where)
+        similar = cie.similarity(vectors[image_ids.index(query)], vectors)
+        found = percentiles(store, where).of(similar)
+        shares[name] = dict(zip(image_ids, found.tolist(), strict=True))
+    assert len(hits) == IMAGES - 1
+    for hit in hits:
+        expected = shares["color"][hit.image_id] - 0.5 * shares["style"][hit.image_id]
+        assert hit.score == pytest.approx(expected, abs=1e-5)
+        assert hit.percentiles["style"] == pytest.approx(shares["style"][hit.image_id])
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert {name: each.name for name, each in collection.rank(
+        image_id=query, conditions=["color", "style"], setting=of_each).settings.items()
+    } == {"color": setting("color").name, "style": other.name}  # fmt: skip
+
+    def refused(**more: Any) -> str:
+        asked: dict[str, Any] = {"conditions": ["color", "style"], "setting": of_each}
+        with pytest.raises(cie.CieError) as error:
+            collection.search(image_id=query, **{**asked, **more})
+        return str(error.value)
+
+    assert "cut tells cosines apart" in refused(cut="auto")
+    assert "setting names 'shape', which is not searched under" in refused(setting={"shape": "*"})
+    assert "2 settings fit" in refused(setting={"style": "*large*"})  # color was embedded in two ways
+    elsewhere = setting("style", method="other", model="moved", source="/others")
+    add(store, elsewhere, names(IMAGES), generator.normal(size=(IMAGES, 5)).astype(np.float32))
+    assert "of different images" in refused(setting={**of_each, "style": elsewhere.name})

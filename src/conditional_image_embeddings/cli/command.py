@@ -112,6 +112,11 @@ def json_object(_: click.Context, option: click.Parameter, text: str | None) -> 
     return value
 
 
+def text_or_object(context: click.Context, option: click.Parameter, text: str | None) -> str | dict[str, Any] | None:
+    """An option's value as a JSON object where it is written as one, else as it is: a callback of click's."""
+    return json_object(context, option, text) if text and text.lstrip().startswith('{"') else text
+
+
 def finish(reports: "list[JobReport]", as_json: bool) -> None:
     """Print what jobs did, list what failed, and exit with 3 if any image did."""
     rows = [row for report in reports for row in report_rows(report)]

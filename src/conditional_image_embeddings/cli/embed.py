@@ -8,7 +8,7 @@ import click
 from ..inputs.conditions import PROMPTS
 from ..methods import METHODS
 from . import limits
-from .command import Command, finish, json_object
+from .command import Command, finish, json_object, text_or_object
 from .rounds import follow
 from .word_lists import word_lists
 
@@ -32,7 +32,7 @@ LAYER_POOLINGS = ("mean", "concat")
 )
 @click.option("--no-condition", is_flag=True, help="Embed without a condition too, beside the conditions given.")
 @click.option("-m", "--model", help="A hub id, a local directory, or `builtin`.")
-@click.option("--method", type=click.Choice(METHODS), help="By default what the model is for: dior or clip.")
+@click.option("--method", type=click.Choice(METHODS), help="By default what the model is for: dior, instruct or clip.")
 @click.option("-e", "--db", default="./embeddings", show_default=True, help="A LanceDB directory or URI.")
 @click.option(
     "--prompt-type",
@@ -68,6 +68,14 @@ LAYER_POOLINGS = ("mean", "concat")
     show_default=True,
     help="dior: store so many words that explain each vector; 0 is a little faster.",
 )
+@click.option("--family", help="instruct: the family of a model whose name does not say it, such as gme.")
+@click.option(
+    "--instruction",
+    callback=text_or_object,
+    metavar="TEXT|JSON",
+    help="instruct: the instruction about {c}, or a JSON object of what differs from the family's.",
+)
+@click.option("--pooling", type=click.Choice(["last", "mean"]), help="instruct: by default the family's.")
 @click.option("--text-encoder", help="generative: a sentence-transformers id or directory, or minilm (in a package).")
 @click.option("--max-new-tokens", type=limits.NEW_TOKENS, default=16, show_default=True, help="Of an answer.")
 @click.option(

@@ -23,7 +23,7 @@ from .searching.hits import MOST_HITS, Choice, Hits, weights_of
 from .searching.neighbours import build_due_indexes, build_indexes, settings_to_index
 from .searching.query import Query
 from .searching.ranking import Ranking, rank
-from .spaces import choose, widest
+from .spaces import choose, choose_each, widest
 from .storage.vector_index import IndexReport
 from .words import settings_with_words
 
@@ -70,7 +70,7 @@ class Collection(Contents):
         cut: str | None = None,
         exact: bool = False,
         build_index: bool = False,
-        setting: str = "*",
+        setting: str | Mapping[str | None, str] = "*",
     ) -> Hits:
         """The images that are nearest to a query under conditions.
 
@@ -103,7 +103,10 @@ class Collection(Contents):
                 weight, and only they are scored.
             build_index: Build the indexes that the search goes through first, or bring them up to date, where that is
                 due: a minute and a half per million images on two cores. Without it, see `Collection.build_index`.
-            setting: Glob over the settings' names, where the conditions were embedded in several ways.
+            setting: Glob over the settings' names, where the conditions were embedded in several ways. A mapping from
+                condition to glob takes each from another method or model: `{"color": "*describe*", "style":
+                "*instruct*"}`. Their cosines mean different things, so the score is then the weighted sum of
+                percentiles, every image is scored, and `cut` is not for it.
 
         Raises:
             OptionError: nothing to search for, weights, k or a filter that cannot be taken.
@@ -152,7 +155,7 @@ class Collection(Contents):
         cut: str | None = None,
         exact: bool = False,
         build_index: bool = False,
-        setting: str = "*",
+        setting: str | Mapping[str | None, str] = "*",
     ) -> Ranking:
         """What `search` finds, without what is told of each image: that is fetched for those that are looked at.
 
@@ -170,7 +173,14 @@ class Collection(Contents):
         query = Query.of(image=image, image_id=image_id, text=text)
         choice = Choice(k=MOST_HITS if k is None else k, min_score=min_score, cut=cut is not None, exact=exact)
         with self.store.reading():
-            settings = choose(self.store, weights, setting)
+            mixed = not isinstance(setting, str)
+            if mixed and choice.cut:
+                raise OptionError("cut tells cosines apart: leave it out where setting names a glob for each condition")
+            settings = (
+                choose(self.store, weights, setting)
+                if isinstance(setting, str)
+                else choose_each(self.store, weights, setting)
+            )
             first = next(iter(settings.values()))
             if build_index and not choice.exact and not choice.cut:
                 build_due_indexes(self.store, (each for name, each in settings.items() if weights[name] > 0))
@@ -181,7 +191,9 @@ class Collection(Contents):
             vectors = query.vectors(self.store, list(settings.values()), self._embedders)
             without = {image_id for image_id, _ in query.image_ids}
             choice = replace(choice, among=passing, without=without)
-            return rank(self.store, settings, weights, vectors, choice, of_pairs=not query.has_text)
+            return rank(
+                self.store, settings, weights, vectors, choice, of_pairs=not query.has_text, by_percentile=mixed
+            )
 
     def build_index(
         self, conditions: Conditions | EllipsisType = ..., *, setting: str = "*", show_progress_bar: bool | None = None

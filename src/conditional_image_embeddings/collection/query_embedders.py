@@ -43,7 +43,7 @@ class QueryEmbedders:
 
     @contextmanager
     def using(self, settings: Sequence[Setting]) -> Iterator[list[BoundEmbedder]]:
-        """What embeds into the spaces of these settings, which are of one model and method: not closed in the block.
+        """What embeds into the spaces of these settings, with one model per space: not closed in the block.
 
         Raises:
             SettingError: the model is not here any more, or the vectors cannot be made again.
@@ -71,7 +71,9 @@ class QueryEmbedders:
                 pass
             else:
                 return BoundEmbedder(self._at_hand, setting, then=then)
-        loaded = next((self._bound[other.name] for other in others if other.name in self._bound), None)
+        space = setting.without_condition
+        alike = (other for other in others if other.name in self._bound and other.without_condition == space)
+        loaded = next((self._bound[other.name] for other in alike), None)
         if loaded is None or describe(setting.method).is_derived:
             return load_stored(self._store, setting, **self._loading)
         original, then = _refinement(self._store, setting)

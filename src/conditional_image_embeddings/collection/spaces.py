@@ -4,20 +4,20 @@ Vectors of different conditions are never compared with one another; what is ask
 needs a vector of each image under each, made in the same way. This room finds those settings, and says what is missing.
 """
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..errors import NotStoredError, StoreError, preview
+from ..errors import NotStoredError, OptionError, StoreError, preview
 from ..inputs.conditions import checked_condition
-from ..methods.registry import METHODS, describe
+from ..methods.registry import METHODS, OF_INSTRUCTIONS, describe
 from ..methods.settings import Setting
 
 if TYPE_CHECKING:
     from .storage.store import Store
 
-OF_CONDITIONS = ("texts", "together")  # in a setting's `extra`
 COMMANDS_OPTIONS = {  # and their defaults
     "prompt_type": "describe", "layer": -1, "token": -1, "embedding_source": "input_last", "image_max_size": 700,
 }  # fmt: skip
@@ -65,8 +65,7 @@ def spaces(store: "Store", pattern: str = "*") -> list[Space]:
     found: dict[str, dict[str | None, Setting]] = {}
     shared: dict[str, Setting] = {}
     for setting in store.settings(pattern):
-        extra = {name: value for name, value in setting.extra.items() if name not in OF_CONDITIONS}
-        common = replace(setting, condition=None, extra=extra)
+        common = setting.without_condition
         shared[common.to_json()] = common
         found.setdefault(common.to_json(), {})[setting.condition] = setting
     return [Space(shared[key], settings) for key, settings in found.items()]
@@ -123,6 +122,30 @@ def choose(store: "Store", conditions: Iterable[str | None], pattern: str = "*")
     raise NotStoredError(_lacking(store, every, list(wanted.values())))
 
 
+def choose_each(
+    store: "Store", conditions: Iterable[str | None], patterns: Mapping[str | None, str]
+) -> dict[str | None, Setting]:
+    """The settings of these conditions, each of the space that its own glob selects: other models, other methods.
+
+    Args:
+        store: The database.
+        conditions: As for `choose`.
+        patterns: By condition; those that it does not name are looked for in all spaces.
+
+    Raises:
+        StoreError: as `choose`, or they are not of the same images.
+        OptionError: a pattern for a condition that is not searched.
+    """
+    wanted = list(conditions)
+    if unknown := [name for name in patterns if name not in wanted]:
+        raise OptionError(f"setting names {preview([_shown(each) for each in unknown])}, which is not searched under")
+    found = {name: choose(store, [name], patterns.get(name, "*"))[name] for name in wanted}
+    if len({(each.dataset, each.source) for each in found.values()}) > 1:
+        of_each = preview([f"{_shown(name)} of {each.source or each.dataset}" for name, each in found.items()])
+        raise StoreError(f"these are of different images, and are not searched together: {of_each}")
+    return found
+
+
 def widest(store: "Store", pattern: str = "*") -> list[str | None]:
     """The conditions of the space that has most, of the settings that a glob selects; [] where there is none.
 
@@ -145,6 +168,9 @@ def embed_command(store: "Store", setting: Setting, conditions: Sequence[str | N
         value = getattr(setting, name)
         if value is not None and value != default:
             parts += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    for name in OF_INSTRUCTIONS:
+        if (value := setting.extra.get(name)) is not None:
+            parts += [f"--{name}", shlex.quote(value if isinstance(value, str) else json.dumps(value))]
     return " ".join([*parts, "-e", shlex.quote(store.uri)])
 
 

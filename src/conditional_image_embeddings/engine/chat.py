@@ -57,6 +57,16 @@ class ChatFrame:
     official: str = ""
     closed: str = ""
 
+    @property
+    def answered(self) -> bool:
+        """Whether an answer follows the prompt, as in a chat."""
+        return True
+
+    @property
+    def identity(self) -> list[Any]:
+        """What decides the prompt around a text, as values that JSON can hold."""
+        return [self.template, self.official, self.closed, self.variables, self.as_parts, self.flat]
+
     def inputs(self, image: Image.Image, text: str) -> Mapping[str, Any]:
         """What the model's own call gives for an image and a text: tensors of one unpadded row, and the image's inputs.
 

@@ -85,13 +85,12 @@ def _identity(lvlm: LVLM, checkpoint: Checkpoint, options: dict[str, Any]) -> di
     """
     if checkpoint.revision is None or checkpoint.random_weights or checkpoint.hub_options.get("trust_remote_code"):
         return None
-    chat = lvlm.chat
     about = {
         "model": checkpoint.revision,
         "model_kwargs": dict(checkpoint.model_kwargs),
         "processor_kwargs": dict(checkpoint.processor_kwargs),
         "dtype": str(lvlm.dtype),
-        "chat": [chat.template, chat.official, chat.closed, chat.variables, chat.as_parts, chat.flat],
+        "chat": lvlm.chat.identity,
         "machine": _machine(lvlm.device),
         "engine": _source_digest(),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from ..errors import ModelError, OptionError
 from ..models import heads
 from ..models.checkpoint import Checkpoint
+from ..models.instructed import InstructRecord
 from ..models.reasons import single_line_errors
 from .chat import ChatFrame
+from .instruct_frame import instructed
 from .templates import chat_frame
 
 
@@ -96,6 +98,11 @@ class LVLM:
             kinds = {"sliding_attention" if window else "chunked_attention" if chunks else "full_attention"}
         return kinds | ({"indexed_attention"} if getattr(config, "index_topk", None) else set())
 
+    @property
+    def guesses_channels(self) -> bool:
+        """Whether the image processor works on arrays (Emu3, Video-LLaVA), and takes a first axis of 3 for colours."""
+        return "input_data_format" in inspect.signature(self.processor.image_processor.preprocess).parameters
+
     def compile_layers(self) -> None:
         """Compile what of each layer does not know which layer it is: norms and feed-forward networks.
 
@@ -142,6 +149,7 @@ def load(
     attn_implementation: str | None = None,
     thinking: str = "off",
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    record: InstructRecord | None = None,
 ) -> LVLM:
     """Load the model and its processor.
 
@@ -150,6 +158,7 @@ def load(
         attn_implementation: One of transformers' attention implementations; None leaves the choice to transformers.
         thinking: As for `templates.chat_frame`, and so is `chat_template_kwargs`.
         chat_template_kwargs: Further variables of the chat template.
+        record: How an embedder that takes instructions is prompted; None for a model that is asked a question.
 
     Raises:
         ModelError: it cannot be loaded, or lacks what DIOR needs; one line says what.
@@ -166,7 +175,8 @@ def load(
         raise ModelError(f"{name} is an encoder-decoder: the image is not in its prompt, so DIOR has no token to embed")
     if model.config.model_type == "llama4":
         model.language_model.register_forward_hook(_add_image_outputs)
-    processor = checkpoint.load_processor()
+    # A prompt that the record spells out needs no chat template: that there is none is nothing to warn of.
+    processor = checkpoint.load_processor(AutoProcessor if record and record.prompt else None)
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name} has no processor for images and text: DIOR needs an image-text-to-text model")
@@ -175,15 +185,23 @@ def load(
     if not any(getattr(one, "chat_template", None) for one in (processor, tokenizer)):
         image_token = _placeholder(processor, image_token_id, image_token)
     with single_line_errors(name, "given an image and a text"):
-        chat = chat_frame(
-            name,
-            processor,
-            tokenizer,
-            image_token,
-            image_token_id,
-            thinking=thinking,
-            chat_template_kwargs=chat_template_kwargs,
-        )
+        if record and record.prompt:
+            chat = ChatFrame(
+                name=name, processor=processor, tokenizer=tokenizer, template=None,
+                image_token=image_token, image_token_id=image_token_id,
+            )  # fmt: skip
+        else:
+            chat = chat_frame(
+                name,
+                processor,
+                tokenizer,
+                image_token,
+                image_token_id,
+                thinking=thinking,
+                chat_template_kwargs=chat_template_kwargs,
+            )
+        if record:
+            chat = instructed(chat, record)
     parameters = inspect.signature(model.forward).parameters
     return LVLM(
         name=name,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import cached, packed, segments, separate
+from . import cached, packed, segments, separate, tower
 from .loading import LVLM
 from .prompts import Prepared
 
@@ -17,6 +17,7 @@ Run = Callable[[LVLM, Sequence[Prepared], Sequence[int], Sequence[int]], Tensor]
 STRATEGIES: dict[str, Run] = {
     "packed": packed.hidden_states,
     "cached": cached.hidden_states,
+    "tower": tower.hidden_states,
     "separate": separate.hidden_states,
 }
 
@@ -46,7 +47,13 @@ class ExecutionPlan:
 
     @property
     def shares(self) -> bool:
+        """Whether prompts of one image share anything."""
         return self.strategy != "separate"
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether they share what they start with, the image included."""
+        return self.strategy in {"packed", "cached"}
 
     def apply(self, lvlm: LVLM) -> None:
         """Leave the model as this plan has it."""

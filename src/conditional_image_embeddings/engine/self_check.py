@@ -64,7 +64,7 @@ def choose(
     probe_inputs = batch if flat_positions else [replace(prepared, positions=None) for prepared in batch]
     with torch.inference_mode(), ExecutionPlan().applied(lvlm):
         check = EquivalenceCheck.with_separate_passes(lvlm, probe_inputs, layers)
-        plan = ExecutionPlan(thought=opened_thought(lvlm, batch[0]))
+        plan = ExecutionPlan(thought=opened_thought(lvlm, batch[0]) if lvlm.chat.answered else "")
         if not own_attention:
             plan = _with_segments(lvlm, plan, probe_inputs, layers, check)
         with plan.applied(lvlm):
@@ -161,7 +161,11 @@ def _candidates(lvlm: LVLM, batch: Sequence[Prepared], *, share: bool) -> list[s
     if not lvlm.layer_kinds <= PADDED:
         return []
     own = any(prepared.images for prepared in batch)
-    if not share or not inside or own or _looks_ahead(lvlm, batch[0]):
+    if not share or own:
+        return ["separate"]
+    if not inside:
+        return ["tower", "separate"]
+    if _looks_ahead(lvlm, batch[0]):
         return ["separate"]
     return ["packed", "cached", "separate"] if lvlm.layer_kinds == {"full_attention"} else ["cached", "separate"]
 

@@ -40,7 +40,18 @@ def text_hidden_states(
     """
     for text in prompts:
         lvlm.chat.check_text(text)
-    rows = [{"input_ids": lvlm.chat.text_ids(text)} for text in prompts]
+    return hidden_states_of_ids(lvlm, [lvlm.chat.text_ids(text) for text in prompts], layers, tokens, budget)
+
+
+def hidden_states_of_ids(
+    lvlm: LVLM, ids: Sequence[Tensor], layers: Sequence[int], tokens: Sequence[int], budget: int
+) -> Tensor:
+    """As `text_hidden_states`, of prompts that are tokens (n,) already.
+
+    Raises:
+        ModelError: the model takes no text without an image.
+    """
+    rows = [{"input_ids": each} for each in ids]
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
     longest = max(len(row["input_ids"]) for row in rows)
     together = max(1, budget // longest)

@@ -35,7 +35,7 @@ class Embedders:
         self._positions = {"positions": positions} if positions else {}
         if as_reference:
             _check_free({**loading, **self._positions})
-        self._at_hand: tuple[str, dict[str, Any]] | None = None  # the model that is loaded, and how
+        self._at_hand: tuple[str, str, dict[str, Any]] | None = None  # the model that is loaded, by what, and how
         self._loaded: dict[str, Embedder] = {}  # of that model, by method
 
     def find(
@@ -80,12 +80,12 @@ class Embedders:
         if method not in self._loaded:
             other = next(iter(self._loaded.values()), None)
             self._loaded[method] = (
-                with_method(other, method, **own) if other else load(model, method=method, **wanted[1], **own)
+                with_method(other, method, **own) if other else load(model, method=method, **wanted[2], **own)
             )
         return self._loaded[method]
 
-    def _how(self, method: str, model: str) -> tuple[tuple[str, dict[str, Any]], dict[str, Any]]:
-        """What is loaded, which methods with equal options share, and the method's own options."""
+    def _how(self, method: str, model: str) -> tuple[tuple[str, str, dict[str, Any]], dict[str, Any]]:
+        """What is loaded, which methods on one backbone with equal options share, and the method's own options."""
         entry = METHODS[method]
         own = dict(self._text_encoder) if "text_encoder" in entry.options else {}
         shared = dict(self._loading) if entry.model_family else {}
@@ -94,7 +94,7 @@ class Embedders:
         if self._as_reference:
             for name, value in entry.reference.items():
                 (own if entry.backbone and name in entry.options else shared)[name] = value
-        return (model, shared), own
+        return (model, entry.backbone or method, shared), own
 
 
 def _check_free(options: Mapping[str, Any]) -> None:

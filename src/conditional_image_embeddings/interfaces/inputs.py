@@ -13,6 +13,8 @@ from ..inputs.arguments import check_keywords
 from ..inputs.images import ImageInput
 from ..methods import Embedder
 from ..methods.options import ImageOptions, TextOptions
+from ..methods.pairs import pair_vectors
+from ..methods.request import Request
 from ..models.checkpoint import Checkpoint
 from ..vectors import unit
 
@@ -72,12 +74,17 @@ def encode(
 ) -> NDArray[np.float32]:
     """Vectors (n, d) of inputs that `image_and_text` understands, float32, not normalised.
 
-    An input of both lies in the middle: the mean of the image's and the text's vector, each of unit length.
+    An input of both is read at once where the model can (`Embedder.reads_pairs`). With other models it lies in the
+    middle: the mean of the image's and the text's vector, each of unit length.
 
     Raises:
         ValueError: an option that texts do not have.
     """
     pairs = [image_and_text(value) for value in inputs]
+    if embedder.reads_pairs and (
+        both := [index for index, (image, text) in enumerate(pairs) if image is not None and text is not None]
+    ):
+        return _with_pairs(embedder, pairs, both, condition, batch_size, truncate_dim)
     shown = [index for index, (image, _) in enumerate(pairs) if image is not None]
     told = [index for index, (_, text) in enumerate(pairs) if text is not None]
     if told and (other := options.keys() - set(OF_TEXTS)):
@@ -102,6 +109,28 @@ def encode(
     if both := sorted(set(shown) & set(told)):
         of_images = unit(np.asarray(vectors["image"])[np.isin(shown, both)])
         found[both] = (of_images + unit(np.asarray(vectors["text"])[np.isin(told, both)])) / 2
+    return found
+
+
+def _with_pairs(
+    embedder: Embedder,
+    pairs: Sequence[tuple[Any, str | None]],
+    both: Sequence[int],
+    condition: str | None,
+    batch_size: int | None,
+    truncate_dim: int | None,
+) -> NDArray[np.float32]:
+    """Vectors (n, d) of inputs of which those at `both` are an image and a text that the model reads at once."""
+    together: list[Any] = [pairs[index] for index in both]
+    vectors = pair_vectors(embedder, together, Request(conditions=(condition,)), batch_size=batch_size)
+    of_both = embedder.form(condition, truncate_dim, False).apply(vectors)
+    others = [index for index in range(len(pairs)) if index not in set(both)]
+    if not others:
+        return of_both
+    alone = [pairs[index][0] if pairs[index][1] is None else {"text": pairs[index][1]} for index in others]
+    found = np.empty((len(pairs), of_both.shape[1]), np.float32)
+    found[both] = of_both
+    found[others] = encode(embedder, alone, condition, {}, batch_size=batch_size, truncate_dim=truncate_dim)
     return found
 
 

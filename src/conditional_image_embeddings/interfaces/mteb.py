@@ -7,8 +7,9 @@ model = ConditionalModel("builtin")  # for `mteb.evaluate`
 print(model.condition("CUB200I2IRetrieval"))  # bird species
 ```
 
-Nothing is inherited: mteb's `EncoderProtocol` is structural. A batch with images and texts is embedded in the middle of
-both, as in `inputs.encode`; other modalities are not read, and mteb skips their tasks.
+A task that is about no aspect in the table is embedded without one; embedders that take an instruction are given the
+task's own. Nothing is inherited: mteb's `EncoderProtocol` is structural. A batch with images and texts is embedded as
+in `inputs.encode`: in the middle of both, or read at once. Other modalities are not read, and mteb skips their tasks.
 """
 
 import hashlib
@@ -121,6 +122,7 @@ class ConditionalModel:
         elif loading:
             raise OptionError("revision and device are those of the embedder given: pass them to load")
         self.embedder = model
+        self._instructed: dict[str, Embedder] = {}
         if not model.conditional and (self._condition is not None or any(self._conditions.values())):
             raise ConditionError(f"{model.method} takes no condition: leave them out, and all tasks go without")
 
@@ -136,7 +138,7 @@ class ConditionalModel:
         task_metadata: "TaskMetadata",
         hf_split: str,  # noqa: ARG002 - mteb's
         hf_subset: str,  # noqa: ARG002
-        prompt_type: Any = None,  # noqa: ARG002
+        prompt_type: Any = None,
         **kwargs: Any,
     ) -> NDArray[np.float32]:
         """Embed a loader's batches in the order given.
@@ -146,7 +148,8 @@ class ConditionalModel:
             task_metadata: Its name decides the condition.
             hf_split: Changes nothing.
             hf_subset: Changes nothing.
-            prompt_type: Changes nothing: queries and documents lie in one space.
+            prompt_type: Which of a task's instructions is passed on, by embedders that take one; else it changes
+                nothing: queries and documents lie in one space.
             kwargs: `batch_size`, of which the loader made use already, and `show_progress_bar`.
 
         Returns:
@@ -161,13 +164,25 @@ class ConditionalModel:
 
         check_keywords(kwargs, _OF_CALLS, of="encode")
         condition = self.condition(task_metadata.name)
+        embedder = self._told(task_metadata, prompt_type) if condition is None else self.embedder
         batches = tqdm(inputs, desc=task_metadata.name, disable=not kwargs.get("show_progress_bar"), leave=False)
         return np.concatenate(
-            [
-                mixed.encode(self.embedder, _rows(batch, task_metadata.name), condition, self._options)
-                for batch in batches
-            ]
+            [mixed.encode(embedder, _rows(batch, task_metadata.name), condition, self._options) for batch in batches]
         )
+
+    def _told(self, task: "TaskMetadata", prompt_type: Any) -> Embedder:
+        """The embedder with the task's own instruction, where it takes one and nobody said "no condition"."""
+        instructed = getattr(self.embedder, "instructed", None)
+        if instructed is None or task.name in self._conditions:
+            return self.embedder
+        prompt, kind = task.prompt, getattr(prompt_type, "value", prompt_type)
+        # A single prompt is the queries': what they look for is embedded as it is.
+        own = prompt.get(kind or "query") if isinstance(prompt, dict) else None if kind == "document" else prompt
+        if not own:
+            return self.embedder
+        if own not in self._instructed:
+            self._instructed[own] = instructed(own)
+        return self._instructed[own]
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> "torch.Tensor":
         """Cosine similarities of all pairs, (n, m)."""

@@ -1,6 +1,7 @@
 """The methods, and `load`, which picks the one that a model is for.
 
-A model's own config decides: an image-text-to-text model is embedded with DIOR, a dual encoder with CLIP's image tower.
+A model's own config decides: an image-text-to-text model is embedded with DIOR, a dual encoder with CLIP's image tower,
+and an embedder that is known to take instructions with one.
 What methods there are, `registry` says.
 """
 
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelError, OptionError, UnknownOptionError
 from .registry import DUAL_ENCODER, FAMILIES, LVLM, OF_IMAGES, Method, methods_of
 from .registry import METHODS as METHODS
+
+INSTRUCT = "instruct"  # it needs to know how the model is instructed: others need the model alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +47,9 @@ def load(
     thinking: str = "off",
     chat_template_kwargs: Mapping[str, Any] | None = None,
     compile: bool = False,  # noqa: A002 - torch's own word for it
+    family: str | None = None,
+    instruction: str | Mapping[str, Any] | None = None,
+    pooling: str | None = None,
     text_encoder: str | None = None,
     text_encoder_dtype: "str | torch.dtype | None" = None,
     text_encoder_revision: str | None = None,
@@ -59,7 +65,7 @@ def load(
 
     Args:
         model: A hub id, a local directory, "builtin" or "builtin-clip"; "pixels" for the control without a model.
-        method: One of `METHODS`; None takes "dior" or "clip", what the model's config says it is for.
+        method: One of `METHODS`; None takes "dior", "instruct" or "clip", what the model says it is for.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
         dtype: "float32", "bfloat16" or "float16"; None is bfloat16 on CUDA and float32 elsewhere.
         revision: A branch, tag or commit on the hub.
@@ -73,11 +79,14 @@ def load(
         image_max_size: Images are scaled down to at most this many pixels on the longer side (paper: 700).
         image_reading: "upright", or "reference": the pixels that the paper's reference implementation sees.
         positions: dior, generative: "native", or "flat", 1-D positions as in the paper's reference implementation.
-        share: dior, generative: compute what prompts have in common once, where that is exact.
-        attn_implementation: dior, generative: one of transformers'; None leaves the choice to it.
+        share: dior, generative, instruct: compute what prompts have in common once, where that is exact.
+        attn_implementation: dior, generative, instruct: one of transformers'; None leaves the choice to it.
         thinking: dior, generative: "off" or "as-is", what becomes of a thought that a chat template opens.
         chat_template_kwargs: dior, generative: further variables for the chat template.
         compile: dior, generative: compile norms and feed-forward networks.
+        family: instruct: one of the known families, where the model does not say by itself of which it is.
+        instruction: instruct: the wording of the instruction about {c}, or a mapping of fields of a record.
+        pooling: instruct: "last" or "mean"; None is the family's.
         text_encoder: generative: a hub id or directory that sentence-transformers reads, or "minilm", which needs no
             network; None is the paper's.
         text_encoder_dtype: generative: None is the model's.
@@ -137,6 +146,11 @@ def with_method(embedder: "Embedder", method: str, **options: Any) -> "Embedder"
     if backbone.method == method:
         return embedder.backbone
     entry = _entry_for(backbone.checkpoint, method)
+    if entry.backbone != backbone.method:
+        raise ModelError(
+            f"{method} does not stand on a model that {backbone.method} has loaded: "
+            f"load({backbone.model!r}, method={method!r})"
+        )
     _refuse(options.keys() - set(entry.options), f"with this model at hand, {method} does not take", entry.options)
     another: Embedder = entry.implementing_class.from_checkpoint(backbone.checkpoint, backbone=backbone, **options)
     return another
@@ -185,6 +199,8 @@ def model_family(config: Any) -> str | None:
 def _entry_for(checkpoint: "Checkpoint", method: str | None) -> Method:
     """The method's entry; it must be one that the model's config allows."""
     methods = _methods_for(checkpoint)
+    if method == INSTRUCT and model_family(checkpoint.config) == LVLM:
+        return METHODS[method]  # which says by itself what it lacks
     if method is not None and method not in methods:
         raise ModelError(
             f"{_described(checkpoint)}, which {method} cannot use; use method {' or '.join(methods)}, or another model"
@@ -196,7 +212,14 @@ def _methods_for(checkpoint: "Checkpoint") -> tuple[str, ...]:
     family = model_family(checkpoint.config)
     if family is None:
         raise ModelError(f"{_described(checkpoint)}: neither an {FAMILIES[LVLM]} nor a {FAMILIES[DUAL_ENCODER]}")
-    return methods_of(family)
+    from ..models.instructed import known_family
+
+    known = family == LVLM and (
+        known_family(checkpoint.name, checkpoint.config) is not None
+        or checkpoint.files.file("modules.json") is not None
+    )
+    others = tuple(name for name in methods_of(family) if name != INSTRUCT)
+    return (INSTRUCT, *others) if known else others
 
 
 def _described(checkpoint: "Checkpoint") -> str:

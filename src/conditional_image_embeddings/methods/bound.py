@@ -66,7 +66,7 @@ class BoundEmbedder:
         Raises:
             ImageError: an image cannot be read, or the model or its processor fails on it.
         """
-        form = Form.of(self.condition, truncate_dim, normalize_embeddings)
+        form = self.embedder.form(self.condition, truncate_dim, normalize_embeddings)
         vectors = self.embedder.image_vectors(images, self.request, batch_size=batch_size)
         return self._finished(vectors, form, is_one_image(images), convert_to_tensor)
 
@@ -85,7 +85,7 @@ class BoundEmbedder:
             ModelError: the method or model reads no text, or the vectors are of generated tokens.
         """
         self.check_reads_text()
-        form = Form.of(self.condition, truncate_dim, normalize_embeddings)
+        form = self.embedder.form(self.condition, truncate_dim, normalize_embeddings)
         vectors = self.embedder.text_vectors(texts, self.request, batch_size=batch_size)
         return self._finished(vectors, form, isinstance(texts, str), convert_to_tensor)
 

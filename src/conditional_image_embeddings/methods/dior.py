@@ -5,7 +5,6 @@ Any image-text-to-text model of transformers will do, without training.
 """
 
 import hashlib
-import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -136,7 +135,7 @@ class DIOR(Embedder):
 
     def prepare(self, image: Image.Image, request: Request) -> Prepared:
         """The image under each condition and prompt type as model inputs."""
-        if image.height == 3 and _guesses_channels(self.lvlm.processor.image_processor):
+        if image.height == 3 and self.lvlm.guesses_channels:
             raise ValueError("an image 3 pixels high would be taken for one with its channels first")  # caught
         prepared = self.prompt_maker(request.conditions, request.prompt_types)(image)
         if request.drawing:
@@ -150,7 +149,7 @@ class DIOR(Embedder):
 
     def cost(self, prepared: Prepared) -> int:
         """Tokens that the model reads for this image."""
-        return prepared.shared_length if self.plan.shares else sum(prepared.lengths)
+        return prepared.shared_length if self.plan.shares_prefix else sum(prepared.lengths)
 
     def forward_batch(self, batch: Sequence[Prepared], request: Request) -> list[Embedded]:
         """Vectors, and words if asked for: from one reading of each prompt where the last token's state is wanted."""
@@ -221,7 +220,7 @@ class DIOR(Embedder):
         layers = [self.lvlm.layer_index(layer) for layer in request.layers]
         prompts = _text_prompts(texts, request)
         # Where prompts are separate passes, padding too may change a state (prefix-LMs): one text at a time.
-        budget = self.budget if self.plan.shares else 1
+        budget = self.budget if self.plan.shares_prefix else 1
         with torch.inference_mode():
             states = text_hidden_states(self.lvlm, prompts, layers, request.tokens, budget)
             vectors = _pooled(states.reshape(len(texts), -1, *states.shape[1:]).float(), request)
@@ -252,6 +251,8 @@ class DIOR(Embedder):
         """Whether this batch can: some chat templates put the text before the image, some tokens wanted lie there."""
         if not self.plan.shares or len(batch[0].prompts) == 1:  # alone, a prompt gains nothing by a pass of its own
             return False
+        if not self.plan.shares_prefix:
+            return True
         outside = any(prepared.image_end > prefix_end(prepared, tokens) for prepared in batch)
         if outside and not self._told:
             self._told = True
@@ -315,11 +316,6 @@ def _prompt_maker(
 def _text_prompts(texts: Sequence[str], request: Request) -> list[str]:
     """Each text under each condition and prompt type."""
     return [text_prompt(*each) for each in product(texts, request.conditions, request.prompt_types)]
-
-
-def _guesses_channels(image_processor: Any) -> bool:
-    """Whether it works on arrays (Emu3, Video-LLaVA), and takes a first axis of 3 for the colours."""
-    return "input_data_format" in inspect.signature(image_processor.preprocess).parameters
 
 
 def _pooled(states: Tensor, request: Request) -> Tensor:

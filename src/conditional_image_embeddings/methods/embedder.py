@@ -54,6 +54,7 @@ class Embedder(Resource, Encoding, Queries):
         image_max_size: Images are scaled down so that their longer side is at most this many pixels (paper: 700).
         image_reading: "upright", as a viewer shows them; or "reference", the pixels that the paper's code sees (see
             `images.read_image`).
+        reads_pairs: Whether its model reads an image and a text at once (`pairs`).
         budget: What a padded batch may cost, in the unit of `cost`; halves itself when an accelerator's memory is full.
     """
 
@@ -63,6 +64,7 @@ class Embedder(Resource, Encoding, Queries):
     depth: int
     image_max_size: int
     image_reading: str = IMAGE_READINGS[0]
+    reads_pairs: bool = False
     budget: int
 
     @classmethod

@@ -42,6 +42,10 @@ class Encoding(ABC):
     ) -> Any:
         """Outcomes of `(key, image)`, in any order; see `Embedder`."""
 
+    def form(self, conditions: Conditions, truncate_dim: int | None, normalize: bool) -> Form:
+        """What is made of vectors before a user gets them."""
+        return Form.of(conditions, truncate_dim, normalize)
+
     @overload
     def encode(
         self, images: Images, conditions: Conditions = None, *, convert_to_numpy: Literal[True] = True,
@@ -114,7 +118,7 @@ class Encoding(ABC):
             conditions, prompt_type=prompt_type, layer=layer, layer_pooling=layer_pooling, token=token,
             embedding_source=embedding_source, max_new_tokens=max_new_tokens,
         )  # fmt: skip
-        form = Form.of(conditions, truncate_dim, normalize_embeddings)
+        form = self.form(conditions, truncate_dim, normalize_embeddings)
         vectors = self.image_vectors(images, request, batch_size=batch_size, show_progress_bar=show_progress_bar)
         return converted(form.apply(vectors), is_one_image(images), convert_to_numpy, convert_to_tensor)
 
@@ -179,7 +183,7 @@ class Encoding(ABC):
         check_keywords(options, ("conditions", "errors", *StreamOptions.__annotations__), of="encode_stream")
         if errors not in ERRORS:
             raise OptionError(f"unknown errors {errors!r}; known: {', '.join(ERRORS)}")
-        form = Form.of(conditions, options.pop("truncate_dim", None), options.pop("normalize_embeddings", False))
+        form = self.form(conditions, options.pop("truncate_dim", None), options.pop("normalize_embeddings", False))
         batch_size, workers = options.pop("batch_size", None), options.pop("workers", None)
         inputs: Any = [images] if is_one_image(images) else images
         outcomes = self.stream(

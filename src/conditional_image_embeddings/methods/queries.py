@@ -34,6 +34,10 @@ class Queries(ABC):
         """Outcomes of `(key, image)`, in any order; see `Embedder`."""
 
     @abstractmethod
+    def form(self, conditions: Conditions, truncate_dim: int | None, normalize: bool) -> Form:
+        """See `Encoding`."""
+
+    @abstractmethod
     def _check(self, request: Request) -> None:
         """Refuse what the method cannot give."""
 
@@ -95,7 +99,7 @@ class Queries(ABC):
         """
         request = request_of(conditions, prompt_type=prompt_type, layer=layer, layer_pooling=layer_pooling, token=token)
         self._check(request)
-        form = Form.of(conditions, truncate_dim, normalize_embeddings)
+        form = self.form(conditions, truncate_dim, normalize_embeddings)
         vectors = self.text_vectors(texts, request, batch_size=batch_size, show_progress_bar=show_progress_bar)
         return converted(form.apply(vectors), isinstance(texts, str), convert_to_numpy, convert_to_tensor)
 

@@ -18,6 +18,7 @@ OF_PROMPTS = frozenset({"prompt_type", "layer", "layer_pooling", "token", "embed
 OF_IMAGES = ("image_max_size", "image_reading")  # every method takes these
 OF_LVLMS = ("positions", "share", "attn_implementation", "thinking", "chat_template_kwargs", "compile")
 OF_WORDS = ("words", "components")
+OF_INSTRUCTIONS = ("family", "instruction", "pooling")
 
 _PIXELS = {"image_reading": "reference"}
 
@@ -41,7 +42,8 @@ class Method:
             embedding source. None: the method's name, behind the model's.
         reference: The options that the paper's reference implementation has, or, where it lacks the method, those that
             the nearest relative has there.
-        bundled: Options with which it runs offline on the bundled model of its family.
+        bundled: Options with which it runs offline on the bundled model of its family; None: it does not, because that
+            is not what the model was trained for.
         citation: BibTeX.
     """
 
@@ -57,7 +59,7 @@ class Method:
     tells: Literal["words", "answer"] | None = None
     name_part: str | None = None
     reference: Mapping[str, Any] = field(default_factory=dict)
-    bundled: Mapping[str, Any] = field(default_factory=dict)
+    bundled: Mapping[str, Any] | None = field(default_factory=dict)
     citation: str | None = None
 
     @property
@@ -119,6 +121,18 @@ register(
   pages = {7636--7646},
   year = {2026}
 }""",
+    )
+)
+register(
+    Method(
+        name="instruct",
+        title="Instruct",
+        implementation=f"{__package__}.instruct:Instruct",
+        model_family=LVLM,
+        conditions="optional",
+        options=(*OF_INSTRUCTIONS, "share", "attn_implementation"),
+        reference={**_PIXELS, "dtype": "bfloat16"},
+        bundled=None,
     )
 )
 register(

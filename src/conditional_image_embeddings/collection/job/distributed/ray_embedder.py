@@ -87,7 +87,7 @@ class RayEmbedder:
 
     def settings(self, request: Request, *, dataset: str, source: str | None = None) -> list[Setting]:
         if request != self._request:
-            raise ValueError("settings are told for the request that the embedder was made for")
+            raise OptionError("the settings of another request are not known: make an embedder for it")
         return [replace(each, dataset=dataset, source=source) for each in self._described.settings]
 
     def rates(self) -> dict[str, str]:

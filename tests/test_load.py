@@ -167,7 +167,7 @@ def test_damaged_models(tmp_path: Path, lvlm: Path) -> None:
 def test_options(lvlm: Path) -> None:
     with pytest.raises(TypeError, match=r"sharing.*attn_implementation"):
         cie.load(str(lvlm), sharing=True)
-    with pytest.raises(ValueError, match="known: dior, generative, indirect, clay, clip, pixels"):
+    with pytest.raises(ValueError, match="known: dior, instruct, generative, indirect, clay, clip, pixels"):
         cie.load(str(lvlm), method="clap")
     assert "float32" in refused(lvlm, dtype="float12")
     assert "cuda" in refused(lvlm, device="cuda:99")

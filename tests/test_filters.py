@@ -43,7 +43,7 @@ def collection(store: Store) -> Iterator[Collection]:
         yield opened
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.lists(
         st.tuples(*[st.sampled_from(["red", "blue", "", "it's", "é", None, NO_VECTOR])] * 2), min_size=1, max_size=12

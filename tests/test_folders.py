@@ -81,31 +81,34 @@ def test_a_link_changes_the_ids_of_no_other_image(tmp_path: Path) -> None:
     assert "itself.png" in ids(folder)
 
 
+DEPTH = 1100  # folders: more than Python's calls may nest
+
+
 def test_folders_are_nested_as_deeply_as_paths_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / "photos"
     deep.mkdir()
     picture(deep / "0.png")
     monkeypatch.chdir(deep)
-    for _ in range(1500):  # one after the other: no path is as long as all of them together
+    for _ in range(DEPTH):  # one after the other: no path is as long as all of them together
         os.mkdir("d")  # noqa: PTH102
         os.chdir("d")
     shutil.copy(deep / "0.png", "1.png")
     monkeypatch.chdir(tmp_path)
     try:
-        assert ids(deep) == ["0.png", f"{'d/' * 1500}1.png"]
-        assert ids("photos/**/*.png") == ["0.png", f"{'d/' * 1500}1.png"]
+        assert ids(deep) == ["0.png", f"{'d/' * DEPTH}1.png"]
+        assert ids("photos/**/*.png") == ["0.png", f"{'d/' * DEPTH}1.png"]
         with pytest.raises(SourceError, match="no image, folder, table or shard matches"):
             find(["photos/**/*.gif"])
         (deep / "0.png").unlink()
-        (deep / f"{'d/' * 1500}1.png").rename(deep / f"{'d/' * 1500}1.parquet")
+        (deep / f"{'d/' * DEPTH}1.png").rename(deep / f"{'d/' * DEPTH}1.parquet")
         with pytest.raises(SourceError, match=r"has no images .*; name its Parquet files instead"):
             find([deep])
     finally:
         os.chdir(deep)
-        for _ in range(1500):
+        for _ in range(DEPTH):
             os.chdir("d")
         Path("1.parquet").unlink()
-        for _ in range(1500):
+        for _ in range(DEPTH):
             os.chdir("..")
             os.rmdir("d")  # noqa: PTH106 - shutil.rmtree is recursive
         os.chdir(tmp_path)

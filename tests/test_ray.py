@@ -9,6 +9,7 @@ from pathlib import Path
 import commands
 import fragile_method
 import lancedb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,13 +18,15 @@ from PIL import Image
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection.job.distributed.ray_cluster import Pool
-from conditional_image_embeddings.collection.job.distributed.ray_embedder import RayEmbedder, _check_versions
+from conditional_image_embeddings.collection.job.distributed.ray_embedder import RayEmbedder, _check_versions, _checked
 from conditional_image_embeddings.collection.job.embedding_job import run_job
+from conditional_image_embeddings.collection.job.job_images import JobImage, Reader
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.collection.storage.versions import installed_versions
+from conditional_image_embeddings.inputs.encoded import stat_of
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods import METHODS, registry
-from conditional_image_embeddings.methods.request import Request
+from conditional_image_embeddings.methods.request import Embedded, Request
 
 IMAGES = 300
 NODE = {"num_cpus": 1, "include_dashboard": False}
@@ -84,8 +87,6 @@ def test_the_rows_are_those_of_one_process(cluster: str, photos: Path, tmp_path:
         assert "149 embedded, 0 already there, 1 failed" in done.stdout
         assert "'00100' is no image" in done.stderr
     assert_same(tmp_path / "ray", tmp_path / "here")
-    again = commands.cie(*given, "-e", tmp_path / "here", "--ray", cluster)
-    assert "0 embedded, 149 already there, 1 failed" in again.stdout
 
 
 def test_a_worker_that_dies_costs_nothing(cluster: str, photos: Path, tmp_path: Path) -> None:
@@ -115,22 +116,19 @@ def test_a_job_goes_on_where_its_driver_was_killed(cluster: str, photos: Path, t
     assert_same(tmp_path / "ray", tmp_path / "here")
 
 
-def test_a_file_that_changed_since_it_was_listed_is_not_taken_for_what_it_was(
-    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photos = draw(tmp_path / "photos", 3)
-    db = tmp_path / "db"
-    commands.cie("embed", photos, "--method", "pixels", "-e", db)
-    embed = RayEmbedder.embed
-
-    def changes(self, *given, **how):
-        (photos / "00001.png").write_bytes((photos / "00002.png").read_bytes())
-        return embed(self, *given, **how)
-
-    monkeypatch.setattr(RayEmbedder, "embed", changes)
-    done = commands.cie("embed", photos, "--method", "pixels", "--image-max-size", "600", "-e", db, "--ray", cluster)
-    assert "2 embedded, 0 already there, 1 failed" in done.stdout
-    assert "00001.png' changed while the job ran: run the same command again" in done.stderr
+def test_a_file_that_changed_since_it_was_listed_is_not_taken_for_what_it_was(tmp_path: Path) -> None:
+    """As the driver sees it: the worker has read what lies there now."""
+    file = draw(tmp_path / "photos", 1) / "00000.png"
+    listed, image = stat_of(file), JobImage("00000.png")
+    read = Reader(700, as_reference=False, is_expected=lambda _, place: place == listed)
+    read(image, file)
+    made = Embedded(np.zeros((1, 1, 1, 1, 3), np.float32))
+    assert _checked("00000.png", image.record, made, read) is made
+    file.write_bytes(file.read_bytes() + b" ")
+    Reader(700, as_reference=False)(image, file)
+    changed = _checked("00000.png", image.record, made, read)
+    assert isinstance(changed, cie.ImageError)
+    assert str(changed) == f"{str(file)!r} changed while the job ran: run the same command again"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from ..job_images import JobImage, Reader
 from .ray_cluster import Pool, connect, explained
 from .worker import Description, Done, Worker
 
-BLOCK = 64  # images: what a worker that is lost had in hand, at most twice
+# Images in a block: what a worker that is lost had in hand, at most twice. The first ones are small, so that of a few
+# images every worker has some; larger ones fill the model's batches better.
+FIRST_BLOCK, BLOCK = 32, 256
 IN_HAND = 2  # blocks a worker has at once: the next one is there when it is done with one
 RECENT = 8  # blocks of a worker that its rate is of
 
@@ -130,7 +132,7 @@ class RayEmbedder:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         self._recent.clear()
         how = {"batch_size": batch_size, "workers": workers or self.pool.cpus}
-        blocks = list(_blocks(references))
+        blocks = list(_blocks(references, self.pool.workers))
         size = min(self.pool.workers, len(blocks))
         embedded = ray.data.from_blocks(blocks).map_batches(
             Worker,
@@ -184,12 +186,15 @@ def _check_versions(there: Mapping[str, str]) -> None:
         )
 
 
-def _blocks(references: Iterable[tuple[str, Reference]]) -> Iterator[Any]:
-    """Tables of one row: `BLOCK` pickled references. Paths have much in common, and are packed."""
+def _blocks(references: Iterable[tuple[str, Reference]], workers: int) -> Iterator[Any]:
+    """Tables of one row: pickled references. Paths have much in common, and are packed."""
     import pyarrow as pa
 
     pairs = iter(references)
-    while part := list(islice(pairs, BLOCK)):
+    for number in count():
+        size = min(BLOCK, FIRST_BLOCK << min(number // (IN_HAND * workers), 8))
+        if not (part := list(islice(pairs, size))):
+            return
         yield pa.table({"references": [zlib.compress(pickle.dumps(part), 1)]})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from color_embedder import draw
+from folders_at_hand import forbid_listing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniatures import picture
@@ -188,13 +189,6 @@ def test_labels_of_folders_are_those_of_the_images_that_can_be_embedded(
 def test_a_folder_that_cannot_be_listed_is_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a/1.jpg", "b/1.jpg"):
         picture(tmp_path / name)
-    scandir = os.scandir
-
-    def refuse(path: Path) -> object:
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    forbid_listing(monkeypatch, "b")
     with pytest.raises(DatasetError, match="b cannot be listed: Permission denied"):
         from_folders(tmp_path, "kind")

@@ -95,7 +95,7 @@ def test_a_worker_that_dies_costs_nothing(cluster: str, photos: Path, tmp_path: 
     report = run_job(Store(tmp_path / "ray"), source, embedder, REQUEST)
     assert flag.exists()
     assert [(each.embedded, each.failed) for each in report.settings] == [(IMAGES - 1, 1)]
-    assert "img/s each" in embedder.rates()
+    assert "img/s each" in embedder.progress
     run_job(Store(tmp_path / "here"), source, fragile_method.Fragile(flag=str(flag)), REQUEST)
     assert_same(tmp_path / "ray", tmp_path / "here")
 

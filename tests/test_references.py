@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from color_embedder import draw
+from folders_at_hand import forbid_listing
 from shards_at_hand import pack, samples
 
 from conditional_image_embeddings.datasets.benchmark import Benchmark
@@ -150,14 +151,7 @@ def test_a_folder_that_cannot_be_listed_fails_where_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source,) = find(folder(tmp_path))
-    scandir = os.scandir
-
-    def refuse(path: Path) -> object:
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    forbid_listing(monkeypatch, "b")
     references = pickled(list(source.references()))
     images = dict(source.open(references))
     assert len(images) == 13

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from color_embedder import draw
+from folders_at_hand import forbid_listing
 
 from conditional_image_embeddings.errors import ImageError, SourceError
 from conditional_image_embeddings.inputs.references import select
@@ -53,14 +54,7 @@ def test_a_broken_link_is_listed_and_a_circle_ends(folder: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scandir = os.scandir
-
-    def refuse(path: Path) -> object:
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    forbid_listing(monkeypatch, "b")
     (source,) = find([folder])
     found = dict(source)
     assert list(found) == ["00000.png", "00001.png", "b/"]

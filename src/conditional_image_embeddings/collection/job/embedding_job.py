@@ -150,6 +150,7 @@ class _Job:
         self.embedder, self.request = embedder, request
         self.settings, self.lacking = settings, lacking
         self.failures: dict[str, str] = {}
+        self._shown: dict[str, Any] = {}
         self._embedded: Counter[Pattern] = Counter()
         self._failed: Counter[Pattern] = Counter()
         self._empty: Counter[str] = Counter()  # by setting
@@ -177,7 +178,7 @@ class _Job:
                     rows.add(image.record, outcome)
                     self._embedded[pattern] += 1
                     self._count_empty(targets, outcome)
-                bar.set_postfix(self._shown(), refresh=False)
+                self._show(bar)
                 bar.update()
         finally:
             rows.commit()  # also what was made before Ctrl-C or an error
@@ -190,10 +191,13 @@ class _Job:
             return self.embedder.stream(images, request, **how)
         return self.embedder.embed(self.source, references, request, **how)
 
-    def _shown(self) -> dict[str, Any]:
-        """Beside the bar: of a cluster its workers."""
-        rates = {} if isinstance(self.embedder, Embedder | LazyEmbedder) else self.embedder.rates()
-        return {**rates, **({"failed": len(self.failures)} if self.failures else {})}
+    def _show(self, bar: Any) -> None:
+        """Beside the bar: of a cluster its workers; how many images failed."""
+        workers = {} if isinstance(self.embedder, Embedder | LazyEmbedder) else self.embedder.progress
+        shown = {**workers, **({"failed": len(self.failures)} if self.failures else {})}
+        if shown != self._shown:
+            bar.set_postfix(shown, refresh=False)
+            self._shown = shown
 
     def reports(self) -> list[SettingReport]:
         there = self.lacking.patterns

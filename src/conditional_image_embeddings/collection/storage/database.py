@@ -9,8 +9,8 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,53 +103,44 @@ class Database:
             ReadOnlyError: the directory cannot be written.
             BusyError: another process is writing.
         """
+        blocked = None
+        with ExitStack() as held:
+            try:
+                with self._explained("written"):
+                    held.callback(self._hold())
+            except (Timeout, HeldError) as error:
+                who = f" ({error})" if isinstance(error, HeldError) else ""
+                raise BusyError(
+                    f"another job is writing to {self.uri}{who}: wait until it is done, or choose another database "
+                    "with -e"
+                ) from error
+            except ReadOnlyError as error:
+                if required:
+                    raise
+                blocked = error
+            yield blocked
+
+    def _hold(self) -> Callable[[], None]:
+        """Take the lock or the lease; what is given back lets go of it."""
         if self.directory is None:
-            with self._leased(required=required) as blocked:
-                yield blocked
-            return
+            self._lease = lease = Lease(self._db)
+
+            def end() -> None:
+                lease.release()
+                self._lease = None
+
+            return end
         place = self.directory / LOCK
         lock = FileLock(place, blocking=False)
-        blocked = None
-        try:
-            with self._explained("written"):
-                lock.acquire()
-                self._held = place.stat()
-        except Timeout as error:
-            raise BusyError(
-                f"another job is writing to {self.uri}: wait until it is done, or choose another database with -e"
-            ) from error
-        except ReadOnlyError as error:
-            if required:
-                raise
-            blocked = error
-        try:
-            yield blocked
-        finally:
+        lock.acquire()
+        self._held = place.stat()
+
+        def unlock() -> None:
             self._held = None
             with suppress(OSError):
                 lock.release()
 
-    @contextmanager
-    def _leased(self, *, required: bool) -> "Iterator[ReadOnlyError | None]":
-        blocked = None
-        try:
-            with self._explained("written"):
-                self._lease = Lease(self._db)
-        except HeldError as error:
-            raise BusyError(
-                f"another job is writing to {self.uri} ({error}): wait until it is done, or choose another database "
-                "with -e"
-            ) from error
-        except ReadOnlyError as error:
-            if required:
-                raise
-            blocked = error
-        try:
-            yield blocked
-        finally:
-            if self._lease is not None:
-                self._lease.release()
-            self._lease = None
+        return unlock
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} or Path("~/.ray
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does; a driver alone would not show its token
 
 ANSWER = 10  # seconds that a cluster has to take a connection
+LONGEST = 300  # characters of an error
 QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 ADDRESS = re.compile(r"auto|local|(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
@@ -98,7 +99,7 @@ def explained() -> Iterator[None]:
 
 
 def last_line(error: BaseException) -> str:
+    """What an error says in the end, without the traceback of a worker that Ray puts before it."""
     cause = getattr(error, "cause", None) or error
-    return next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), type(cause).__name__)[
-        :300
-    ]
+    *_, last = (type(cause).__name__, *filter(None, map(str.strip, str(cause).splitlines())))
+    return last[:LONGEST]

@@ -10,10 +10,10 @@ import logging
 import pickle
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from .worker import Description, Done, Worker
 FIRST_BLOCK, BLOCK = 32, 256
 IN_HAND = 2  # blocks a worker has at once: the next one is there when it is done with one
 RECENT = 8  # blocks of a worker that its rate is of
+SHOWN = 4  # workers whose rates are shown
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ class RayEmbedder:
         address: Of the cluster: "host:port"; "auto" is the one that this machine is part of; "local" begins one of its
             own on this machine. None is "auto" if there is one, else "local".
         workers: How many; None: one per GPU, or one per node where there are none.
+
+    Attributes:
+        progress: What a progress bar shows of the workers: how many there are, images a second of each lately.
 
     Raises:
         ExtraError: Ray is not installed.
@@ -73,7 +77,7 @@ class RayEmbedder:
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.pool = Pool.on(nodes, workers, options.get("device"))
-        self._recent: dict[str, deque[tuple[int, float]]] = {}
+        self.progress: dict[str, str] = {}
 
     @property
     def image_max_size(self) -> int:
@@ -91,16 +95,6 @@ class RayEmbedder:
         if request != self._request:
             raise OptionError("the settings of another request are not known: make an embedder for it")
         return [replace(each, dataset=dataset, source=source) for each in self._described.settings]
-
-    def rates(self) -> dict[str, str]:
-        """What a progress bar shows of the workers: how many there are, images a second of each lately."""
-        if not self._recent:
-            return {"workers": f"{self.pool.workers} starting"}
-        rates = [
-            sum(images for images, _ in each) / sum(seconds for _, seconds in each) for each in self._recent.values()
-        ]
-        shown = " ".join(f"{rate:.3g}" for rate in rates[:4]) + (" ..." if len(rates) > 4 else "")
-        return {"workers": str(len(rates)), "img/s each": shown}
 
     def embed(
         self,
@@ -130,7 +124,8 @@ class RayEmbedder:
 
         DataContext.get_current().enable_progress_bars = False  # the job has its own
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        self._recent.clear()
+        self.progress = {"workers": f"{self.pool.workers} starting"}
+        recent: dict[str, deque[tuple[int, float]]] = {}
         how = {"batch_size": batch_size, "workers": workers or self.pool.cpus}
         blocks = list(_blocks(references, self.pool.workers))
         size = min(self.pool.workers, len(blocks))
@@ -150,8 +145,8 @@ class RayEmbedder:
                     done: Done = pickle.loads(pickled)  # noqa: S301 - the job's own, from its own workers
                     if done.failure is not None:
                         raise done.failure
-                    lately = self._recent.setdefault(done.worker, deque(maxlen=RECENT))
-                    lately.append((len(done.outcomes), done.seconds))
+                    recent.setdefault(done.worker, deque(maxlen=RECENT)).append((len(done.outcomes), done.seconds))
+                    self.progress = _progress(recent.values())
                     for image_id, record, outcome in done.outcomes:
                         yield JobImage(image_id, record), _checked(image_id, record, outcome, read)
 
@@ -173,6 +168,13 @@ class RayEmbedder:
         return told
 
 
+def _progress(workers: Collection[Iterable[tuple[int, float]]]) -> dict[str, str]:
+    """Of the images and seconds of each worker's last blocks."""
+    rates = [sum(images) / sum(seconds) for images, seconds in (zip(*each, strict=True) for each in workers)]
+    shown = " ".join(f"{rate:.3g}" for rate in rates[:SHOWN]) + (" ..." if len(rates) > SHOWN else "")
+    return {"workers": str(len(rates)), "img/s each": shown}
+
+
 def _check_versions(there: Mapping[str, str]) -> None:
     """Workers have to run this very package; of others it is said, for a database records the driver's."""
     differ = [
@@ -190,12 +192,13 @@ def _blocks(references: Iterable[tuple[str, Reference]], workers: int) -> Iterat
     """Tables of one row: pickled references. Paths have much in common, and are packed."""
     import pyarrow as pa
 
-    pairs = iter(references)
-    for number in count():
-        size = min(BLOCK, FIRST_BLOCK << min(number // (IN_HAND * workers), 8))
-        if not (part := list(islice(pairs, size))):
-            return
-        yield pa.table({"references": [zlib.compress(pickle.dumps(part), 1)]})
+    pairs, size = iter(references), FIRST_BLOCK
+    while True:
+        for _ in range(IN_HAND * workers):
+            if not (part := list(islice(pairs, size))):
+                return
+            yield pa.table({"references": [zlib.compress(pickle.dumps(part), 1)]})
+        size = min(2 * size, BLOCK)
 
 
 def _checked(image_id: str, record: ImageRecord | None, outcome: Embedded | str, read: Reader) -> Embedded | ImageError:

@@ -124,6 +124,6 @@ class Worker:
         read = Reader(made.image_max_size, as_reference=made.image_reading == "reference")
         images = ((JobImage(image_id), image) for image_id, image in source.open(references))
         return [
-            (each.image_id, each.record, " ".join(str(outcome).split()) if isinstance(outcome, ImageError) else outcome)
+            (each.image_id, each.record, str(outcome) if isinstance(outcome, ImageError) else outcome)
             for each, outcome in made.stream(images, request, read=read, batch_size=batch_size, workers=workers)
         ]

@@ -68,6 +68,8 @@ def test_shards_are_one_source_however_they_are_named(shards: Path, monkeypatch:
         find(["cars/{000..003}.tar"])
     with pytest.raises(SourceError, match="stands for more than 100000 paths"):
         find(["cars/{000000..999999}.tar"])
+    with pytest.raises(SourceError, match="stands for more than 100000 paths"):
+        find(["cars/{0..99999}{0..99999}.tar"])  # found out before they are all there
 
 
 def test_braces_expand_other_paths_too(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ def expand(pattern: str) -> list[str]:
     for found in _INNERMOST.finditer(pattern):
         if (choices := _choices(found[1])) is not None:
             before, after = pattern[: found.start()], pattern[found.end() :]
-            each = [f"{before}{choice}{after}" for choice in choices]
-            expanded = [path for one in each for path in expand(one)]
-            if len(expanded) > MOST:
-                raise SourceError(f"{pattern} stands for more than {MOST} paths: use a wildcard (*) instead")
+            expanded: list[str] = []
+            for choice in choices:
+                expanded += expand(f"{before}{choice}{after}")
+                if len(expanded) > MOST:
+                    raise SourceError(f"{pattern} stands for more than {MOST} paths: use a wildcard (*) instead")
             return expanded
     return [pattern]
 

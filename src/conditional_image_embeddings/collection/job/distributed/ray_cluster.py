@@ -5,6 +5,7 @@ import math
 import os
 import re
 import socket
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def connect(address: str | None) -> None:
             except ConnectionError:
                 if address is not None:
                     raise
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **QUIET)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "lancedb fork")  # Ray's forks are other programs at once
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **QUIET)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise OptionError(f"--ray{at}: no Ray cluster answers: {last_line(error)}") from error
 

@@ -13,7 +13,6 @@ dimensions.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -107,25 +106,29 @@ def growth() -> None:
 
 
 def memory(images: int) -> None:
-    """With vectors of 48 KiB and a second's pause in each commit."""
+    """With vectors of 48 KiB and a second's pause in each commit: what the driver has to itself after each quarter."""
+    import psutil
+
     from conditional_image_embeddings.collection.job import pending_rows
     from conditional_image_embeddings.collection.job.distributed.ray_embedder import RayEmbedder
 
-    commit = pending_rows.PendingRows.commit
+    commit, held = pending_rows.PendingRows.commit, []
 
     def slowly(self: pending_rows.PendingRows) -> None:
         time.sleep(1)
         commit(self)
+        held.append(psutil.Process().memory_full_info().uss / 2**20)
 
     pending_rows.PendingRows.commit = slowly  # type: ignore[method-assign]
     request = Request()
     embedder = RayEmbedder("pixels", {"method": "pixels", "size": 64}, request, address="local", workers=2)
-    for part in (images // 4, images):
-        with tempfile.TemporaryDirectory() as folder:
-            (source,) = find([photos(Path(folder) / "all", part)])
-            run_job(Store(Path(folder) / "db"), source, embedder, request)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        print(f"{part} images, {48 * part / 2**10:.0f} MiB of vectors: the driver's peak {peak:.0f} MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        (source,) = find([photos(Path(folder) / "all", images)])
+        run_job(Store(Path(folder) / "db"), source, embedder, request)
+    quarters = [max(part) for part in np.array_split(held, 4)]
+    shown = ", ".join(f"{most:.0f}" for most in quarters)
+    print(f"{images} images, {48 * images / 2**10:.0f} MiB of vectors; MiB that are the driver's own, at most, in each")
+    print(f"quarter of its {len(held)} commits: {shown}")
 
 
 def photos(folder: Path, images: int) -> Path:

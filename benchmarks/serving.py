@@ -1,11 +1,12 @@
-"""`cie serve` against offline `encode`, and against the same model behind a plain FastAPI handler without batching.
+"""`cie serve` against offline `encode`, and against the same model behind LitServe and behind a plain FastAPI handler.
 
     uv run --group benchmarks python benchmarks/serving.py [--model small] [--seconds 10] [--requests 0] [--threads 1 2]
 
 A second process asks, on loopback, with 1, 8 and 64 clients at once, each one image under two conditions per request.
 Offline `encode` in this process and the servers take turns, round by round, so that a machine's drift meets all alike;
 each share is of the same round's offline throughput. All of them share the machine's cores. `small` is the
-random-weight Qwen2.5-VL of 70 million parameters.
+random-weight Qwen2.5-VL of 70 million parameters. LitServe batches what comes within 10 ms, plain FastAPI
+nothing. The clients are bare sockets, since a library for HTTP would take as much of the cores as a server.
 """
 
 import argparse
@@ -58,42 +59,77 @@ def plain(model: str, port: int) -> None:
 
     @app.post("/v1/embeddings")
     def embeddings(asked: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008
-        data = base64.b64decode(asked["input"].partition(",")[2])
-        vectors = embedder.encode(data, asked["conditions"])
-        return {"data": [{"embedding": base64.b64encode(row.tobytes()).decode()} for row in vectors]}
+        return answer(embedder.encode(image_of(asked), asked["conditions"]))
 
     uvicorn.run(app, port=port, log_level="error")
 
 
-async def ask(address: str, clients: int, seconds: float, number: int, side: int) -> dict[str, Any]:
+def litserve(model: str, port: int) -> None:
+    """The rival that batches: a process for HTTP, one for the model."""
+    import litserve
+
+    class Embeddings(litserve.LitAPI):
+        def setup(self, device: str) -> None:
+            import conditional_image_embeddings as cie
+
+            self.embedder = cie.load(model, device=device)
+
+        def decode_request(self, request: dict[str, Any]) -> bytes:
+            return image_of(request)
+
+        def batch(self, inputs: list[bytes]) -> list[bytes]:
+            return inputs
+
+        def predict(self, images: list[bytes]) -> Any:
+            return self.embedder.encode(images, CONDITIONS, show_progress_bar=False)
+
+        def encode_response(self, output: Any) -> dict[str, Any]:
+            return answer(output)
+
+    api = Embeddings(max_batch_size=64, batch_timeout=0.01, api_path="/v1/embeddings")
+    server = litserve.LitServer(api, accelerator="cpu", devices=1, timeout=False)
+    server.run(host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False, log_level="error")
+
+
+def image_of(asked: dict[str, Any]) -> bytes:
+    return base64.b64decode(asked["input"].partition(",")[2])
+
+
+def answer(vectors: Any) -> dict[str, Any]:
+    return {"data": [{"embedding": base64.b64encode(row.tobytes()).decode()} for row in vectors]}
+
+
+async def ask(port: int, clients: int, seconds: float, number: int, side: int) -> dict[str, Any]:
     """Ask for so many seconds, or so many requests in all; each client sends its next once it has its answer."""
-    bodies = [
-        json.dumps({"input": "data:image/jpeg;base64," + base64.b64encode(each).decode(), "conditions": CONDITIONS,
-                    "encoding_format": "base64"}).encode()
-        for each in pictures(side)
-    ]  # fmt: skip
+    requests = []
+    for each in pictures(side):
+        uri = "data:image/jpeg;base64," + base64.b64encode(each).decode()
+        body = json.dumps({"input": uri, "conditions": CONDITIONS, "encoding_format": "base64"}).encode()
+        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     took: list[float] = []
     begun = 0
     end = time.perf_counter() + seconds
 
-    async def one(client: httpx2.AsyncClient, place: int) -> None:
+    async def one(place: int) -> None:
         nonlocal begun
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
         while begun < number if number else time.perf_counter() < end:
             begun += 1
             place += 1
             started = time.perf_counter()
-            answer = await client.post(
-                f"{address}/v1/embeddings", content=bodies[place % PICTURES],
-                headers={"Content-Type": "application/json"},
-            )  # fmt: skip
-            answer.raise_for_status()
+            writer.write(requests[place % PICTURES])
+            status, *fields = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+            length = next(int(field.split(b":")[1]) for field in fields if field.startswith(b"content-length:"))
+            answer = await reader.readexactly(length)
+            if b" 200 " not in status:
+                raise RuntimeError(answer)
             took.append(time.perf_counter() - started)
+        writer.close()
 
-    limits = httpx2.Limits(max_connections=clients)
-    async with httpx2.AsyncClient(timeout=120, limits=limits) as client:
-        started = time.perf_counter()
-        await asyncio.gather(*(one(client, 7 * n) for n in range(clients)))
-        wall = time.perf_counter() - started
+    started = time.perf_counter()
+    await asyncio.gather(*(one(7 * n) for n in range(clients)))
+    wall = time.perf_counter() - started
     took.sort()
     share = {f"p{p}": 1000 * took[min(len(took) - 1, len(took) * p // 100)] for p in (50, 95, 99)}
     return {"requests": len(took), "per_second": len(took) / wall, **share}
@@ -142,15 +178,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--ask", nargs=5, help=argparse.SUPPRESS)
-    parser.add_argument("--plain", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rival", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ask:
         port, clients, seconds, number, side = arguments.ask
         how = (int(clients), float(seconds), int(number), int(side))
-        print(json.dumps(asyncio.run(ask(f"http://127.0.0.1:{port}", *how))))
+        print(json.dumps(asyncio.run(ask(int(port), *how))))
         return
-    if arguments.plain:
-        plain(arguments.plain[0], int(arguments.plain[1]))
+    if arguments.rival:
+        name, model, port = arguments.rival
+        {"plain": plain, "litserve": litserve}[name](model, int(port))
         return
     import conditional_image_embeddings as cie
 
@@ -163,12 +200,13 @@ def main() -> None:
         serve = [sys.executable, "-m", "conditional_image_embeddings", "serve", "-m", model, "--device", "cpu",
                  "--log-level", "warning"]  # fmt: skip
         commands = {f"cie serve, {n} thread(s)": [*serve, "--threads", str(n)] for n in arguments.threads}
-        commands["plain FastAPI"] = [sys.executable, __file__, "--plain", model]
+        for name, rival in (("LitServe", "litserve"), ("plain FastAPI", "plain")):
+            commands[name] = [sys.executable, __file__, "--rival", rival, model]
         ports = {name: 8940 + number for number, name in enumerate(commands)}
         started = []
         try:
             for name, command in commands.items():
-                port = ["--port"] if "serve" in name else []
+                port = ["--port"] if name.startswith("cie serve") else []
                 started.append(subprocess.Popen([*command, *port, str(ports[name])], stderr=subprocess.DEVNULL))  # noqa: S603
             for port in ports.values():
                 wait_for(port)
@@ -189,7 +227,7 @@ def run(arguments: argparse.Namespace, ports: dict[str, int], embedder: Any) -> 
         for _ in range(arguments.rounds):
             rates.append(offline(embedder, images, arguments.seconds))
             for name, port in ports.items():
-                before = counted(port) if "serve" in name else {}
+                before = counted(port) if name.startswith("cie serve") else {}
                 found = asked_by_another_process(port, clients, arguments.seconds, 0, arguments.side)
                 found["share"] = found["per_second"] / rates[-1]
                 if before:
@@ -216,7 +254,7 @@ def run(arguments: argparse.Namespace, ports: dict[str, int], embedder: Any) -> 
     print(measuring.table(header, rows))
     if arguments.requests:
         for name, port in ports.items():
-            if "serve" in name:
+            if name.startswith("cie serve"):
                 sizes = []
                 for _ in range(4):
                     asked_by_another_process(port, 16, 0, arguments.requests // 4, arguments.side)

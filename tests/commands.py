@@ -77,7 +77,8 @@ def _fresh_interpreter() -> Iterator[None]:
     handler = _Stderr(logging.WARNING)
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, [handler]
-    levels = {each: each.level for each in (root, *map(logging.getLogger, root.manager.loggerDict))}
+    known = (each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))
+    levels = {each: each.level for each in (root, *known)}
     with warnings.catch_warnings():
         warnings.resetwarnings()
         for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
@@ -87,8 +88,9 @@ def _fresh_interpreter() -> Iterator[None]:
             yield
         finally:
             root.handlers = handlers
-            for each, level in levels.items():  # a server sets it for its process
-                each.setLevel(level)
+            for each, level in levels.items():
+                if each.level != level:  # a server sets it for its process; to set it anew looks at every logger
+                    each.setLevel(level)
 
 
 class _Stderr(logging.Handler):

@@ -1,5 +1,6 @@
 """What the test files share: no network, a folder and a database, and one small run of the demo with every model."""
 
+import gc
 import logging
 import os
 import re
@@ -43,6 +44,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return f"{file} {family[1]}" if file.endswith("test_engine.py") and family else file
 
     return ByFileOrFamily(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: no later collection of garbage looks at a million objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import mteb
 import numpy as np
 import peft
 import pytest
 import torch
 from click.testing import CliRunner
-from mteb.types import PromptType
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
@@ -31,7 +29,6 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.cli import main
 from conditional_image_embeddings.errors import ConditionError, ModelError, OptionError
 from conditional_image_embeddings.interfaces.inputs import encode as encode_inputs
-from conditional_image_embeddings.interfaces.mteb import ConditionalModel
 from conditional_image_embeddings.methods import load_for, supported_methods
 from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.models.instructed import FAMILIES
@@ -299,6 +296,11 @@ def test_searched_together_with_dior(tmp_path: Path) -> None:
 
 
 def test_mteb_tasks_pass_their_instruction(tmp_path: Path) -> None:
+    import mteb
+    from mteb.types import PromptType
+
+    from conditional_image_embeddings.interfaces.mteb import ConditionalModel
+
     embedder: Any = cie.load(str(save_family("qwen3-vl-embedding", tmp_path)), device="cpu")
     model = ConditionalModel(embedder)
     task = mteb.get_task("Flickr30kI2TRetrieval").metadata

@@ -1,6 +1,7 @@
 """What a person can ask of the bundled models: words for an image, images for a word, the best layer and prompt."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from conditional_image_embeddings.evaluation.sweep import format_table, sweep
 from conditional_image_embeddings.methods.request import Request
 
 SCENES = [sample_scene(np.random.default_rng([77, k])) for k in range(120)]
-IMAGES = [Image.fromarray(render(scene)) for scene in SCENES]
 PAINT = np.array([colour_name(*scene.color_hsv) for scene in SCENES])
+
+
+@cache
+def images() -> list[Image.Image]:
+    return [Image.fromarray(render(scene)) for scene in SCENES]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +36,13 @@ def builtin() -> cie.Embedder:
 
 
 def test_the_first_word_is_the_colour(builtin: cie.Embedder) -> None:
-    words = builtin.words(IMAGES, "car color", k=2)  # type: ignore[attr-defined]
+    words = builtin.words(images(), "car color", k=2)  # type: ignore[attr-defined]
     assert np.mean([found[0][0] for found in words] == PAINT) >= 0.95
     assert all(0 < found[0][1] <= 1 for found in words)
 
 
 def test_red_finds_red_cars_first(builtin: cie.Embedder) -> None:
-    vectors = builtin.encode(IMAGES, "car color")
+    vectors = builtin.encode(images(), "car color")
     ranked = np.argsort(-cie.similarity(builtin.encode_text(COLORS, "car color"), vectors), axis=1)
     precisions = []
     for color, order in zip(COLORS, ranked, strict=True):

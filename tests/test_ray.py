@@ -110,7 +110,7 @@ def test_a_job_goes_on_where_its_driver_was_killed(cluster: str, photos: Path, t
         driver.kill()
     here = fragile_method.Fragile(flag=str(flag))
     (done,) = run_job(Store(tmp_path / "ray"), source, here, REQUEST).settings
-    assert 50 <= done.already_there < IMAGES - 1
+    assert 0 < done.already_there < IMAGES - 1  # how many a commit has depends on how long it waited for them
     assert done.embedded == IMAGES - 1 - done.already_there
     run_job(Store(tmp_path / "here"), source, here, REQUEST)
     assert_same(tmp_path / "ray", tmp_path / "here")

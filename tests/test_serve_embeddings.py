@@ -5,11 +5,10 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import numpy as np
-import openai
 import pytest
 from commands import ROOT
 from PIL import Image
@@ -18,6 +17,9 @@ from serving_at_hand import Colors, Served, data_uri, message, picture, png, ser
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.engine.texts import text_prompt
 from conditional_image_embeddings.methods.request import Request
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 PICTURES = [picture(seed) for seed in range(4)]
 URIS = [data_uri(each) for each in PICTURES]
@@ -43,12 +45,16 @@ def client(served: Served) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture(scope="module")
-def official(served: Served) -> Iterator[openai.OpenAI]:
+def official(served: Served) -> "Iterator[OpenAI]":
+    import openai
+
     with openai.OpenAI(base_url=f"{served.address}v1", api_key="none", max_retries=0) as asking:
         yield asking
 
 
-def test_the_official_client_works(official: openai.OpenAI, model: cie.Embedder) -> None:
+def test_the_official_client_works(official: "OpenAI", model: cie.Embedder) -> None:
+    import openai
+
     offline = model.encode(PICTURES, PAIR)
     for encoding in ("float", "base64", None):
         how = {} if encoding is None else {"encoding_format": encoding}

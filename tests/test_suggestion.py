@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ DISTRACTORS = [
     "weather", "animal", "brand of shoes", "music genre", "time of day", "number of people", "facial expression",
     "kind of fruit", "handwriting", "furniture style",
 ]  # fmt: skip
-CARS = [Image.fromarray(render(sample_scene(np.random.default_rng([31, k])))) for k in range(90)]
+
+
+@cache
+def drawn() -> list[Image.Image]:
+    return [Image.fromarray(render(sample_scene(np.random.default_rng([31, k])))) for k in range(90)]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def builtin() -> Iterator[cie.Embedder]:
 @pytest.fixture(scope="module")
 def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cars")
-    for index, car in enumerate(CARS[:24]):
+    for index, car in enumerate(drawn()[:24]):
         car.save(folder / f"{index:02}.png")
     return folder
 
@@ -50,7 +55,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_true_aspects_rank_above_others(builtin: cie.Embedder, seed: int) -> None:
     """Whatever images are drawn, and whatever order the candidates come in."""
     candidates = list(np.random.default_rng(seed).permutation(TRUE + DISTRACTORS))
-    found = cie.suggest(CARS, builtin, candidates=candidates, propose=False, sample=40, seed=seed, n=15)
+    found = cie.suggest(drawn(), builtin, candidates=candidates, propose=False, sample=40, seed=seed, n=15)
     assert {each.condition for each in found.aspects[:5]} == set(TRUE)
     others = [each.separation for each in found.aspects[5:]]
     assert max(others) < 0.8 * found.aspects[4].separation
@@ -59,7 +64,7 @@ def test_the_true_aspects_rank_above_others(builtin: cie.Embedder, seed: int) ->
 
 
 def test_a_small_model_is_given_known_aspects_and_their_synonyms_are_one(builtin: cie.Embedder) -> None:
-    found = cie.suggest(CARS[:30], builtin, candidates=["paint colour"], n=5)
+    found = cie.suggest(drawn()[:30], builtin, candidates=["paint colour"], n=5)
     assert found.proposed == ()
     assert found.tried == ("paint colour", *known_aspects())
     assert set(found.conditions) == {"paint colour", "car model", "background color", "viewpoint", "paint pattern"}
@@ -72,8 +77,8 @@ def test_a_small_model_is_given_known_aspects_and_their_synonyms_are_one(builtin
 
 
 def test_what_images_have_in_common_is_not_suggested(builtin: cie.Embedder) -> None:
-    words = builtin.words(CARS, ["viewpoint"], k=1)
-    rear = [car for car, ((word,),) in zip(CARS, words, strict=True) if word[0] == "rear"]
+    words = builtin.words(drawn(), ["viewpoint"], k=1)
+    rear = [car for car, ((word,),) in zip(drawn(), words, strict=True) if word[0] == "rear"]
     found = cie.suggest(rear, builtin, candidates=["viewpoint", "background color"], propose=False)
     assert found.aspects[0].condition == "background color"
     assert found.aspects[0].words[0][1] < 0.5
@@ -94,31 +99,31 @@ def test_the_model_names_aspects_itself(builtin: cie.Embedder, monkeypatch: pyte
         yield images[0][0], [OpenAnswer(text, complete=True) for text in lists]
 
     monkeypatch.setattr("conditional_image_embeddings.methods.questions.ask", answered)
-    found = cie.suggest(CARS[:20], builtin, candidates=["Paint pattern"])
+    found = cie.suggest(drawn()[:20], builtin, candidates=["Paint pattern"])
     assert found.proposed == ("car color", "viewpoint", "a", "paint pattern", "b", "c", "d", "e", "f")
     assert found.tried == ("Paint pattern", "car color", "viewpoint", "a", "b", "c", "d", "e", "f")
     assert {"car color", "viewpoint", "Paint pattern"} == set(found.conditions[:3])
     monkeypatch.setattr(proposals, "MAX_PROPOSED", 2)
-    named = proposals.proposed(builtin, [(k, car) for k, car in enumerate(CARS[:2])], lambda _, image: image)
+    named = proposals.proposed(builtin, [(k, car) for k, car in enumerate(drawn()[:2])], lambda _, image: image)
     assert named == ("car color", "viewpoint")
 
 
 def test_answers_of_the_generative_method_are_words_too(builtin: cie.Embedder) -> None:
     with cie.load("builtin", method="generative", text_encoder="minilm") as generative:
-        found = cie.suggest(CARS[:24], generative, candidates=["weather", "car color"], propose=False)
+        found = cie.suggest(drawn()[:24], generative, candidates=["weather", "car color"], propose=False)
     assert found.aspects[0].condition == "car color"
-    by_dior = cie.suggest(CARS[:24], builtin, candidates=["weather", "car color"], propose=False)
+    by_dior = cie.suggest(drawn()[:24], builtin, candidates=["weather", "car color"], propose=False)
     assert found.aspects[0].words == by_dior.aspects[0].words
 
 
 def test_open_questions_are_answered_in_full(builtin: cie.Embedder) -> None:
     questions = [prompt("car color"), prompt("viewpoint")]
-    answers = dict(ask(builtin, list(enumerate(CARS[:6])), questions, read=lambda _, image: image))
+    answers = dict(ask(builtin, list(enumerate(drawn()[:6])), questions, read=lambda _, image: image))
     said = [[answer.text.strip('" ').split('"')[0] for answer in answers[k]] for k in range(6)]
-    words = builtin.words(CARS[:6], ["car color", "viewpoint"], k=1)
+    words = builtin.words(drawn()[:6], ["car color", "viewpoint"], k=1)
     assert said == [[found[0][0] for found in of_image] for of_image in words]
     assert all(answer.complete for of_image in answers.values() for answer in of_image)
-    cut = dict(ask(builtin, [(0, CARS[0])], questions, read=lambda _, image: image, max_new_tokens=1))
+    cut = dict(ask(builtin, [(0, drawn()[0])], questions, read=lambda _, image: image, max_new_tokens=1))
     assert not any(answer.complete for answer in cut[0])
 
 
@@ -234,7 +239,7 @@ def test_images_that_fail_are_listed_and_the_others_judged(cars: Path, tmp_path:
 
 
 def test_several_sources_are_one_collection(cars: Path, tmp_path: Path) -> None:
-    for index, car in enumerate(CARS[24:36]):
+    for index, car in enumerate(drawn()[24:36]):
         car.save(tmp_path / f"{index:02}.png")  # ids that the other folder has too
     done = run("suggest", cars, tmp_path, "-m", "builtin", "--no-proposals", "--candidate", "car color")
     assert "on 36 images" in done.stderr
@@ -247,7 +252,7 @@ def test_few_images_are_warned_of_and_two_refused(cars: Path, builtin: cie.Embed
     assert "6 images are few" in done.stderr
     assert "2 images have no groups" in error_of(run("suggest", *some[:2], "-m", "builtin"), 1)
     with pytest.raises(cie.OptionError, match="1 images have no groups"):
-        cie.suggest(CARS[0], builtin)
+        cie.suggest(drawn()[0], builtin)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +282,8 @@ def test_wrong_arguments_are_refused(builtin: cie.Embedder) -> None:
     ]
     for options, said in wrong:
         with pytest.raises(cie.OptionError, match=said):
-            cie.suggest(CARS[:5], builtin, **options)
+            cie.suggest(drawn()[:5], builtin, **options)
     with pytest.raises(cie.UnknownOptionError, match="suggest takes: images, embedder, n"):
-        cie.suggest(CARS[:5], builtin, count=3)  # type: ignore[call-arg]
+        cie.suggest(drawn()[:5], builtin, count=3)  # type: ignore[call-arg]
     with cie.load("builtin-clip") as clip, pytest.raises(cie.ConditionError, match="takes no condition"):
-        cie.suggest(CARS[:5], clip)
+        cie.suggest(drawn()[:5], clip)

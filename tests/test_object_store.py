@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import cie, error_of
 from object_store_at_hand import SECRET, environment, object_store
-from shards_at_hand import picture
+from shards_at_hand import pack, picture, samples
 
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import ImageError
@@ -144,6 +145,49 @@ def test_tables_on_a_store(s3: Any, tmp_path: Path) -> None:
         dict(source)["a.png"]()  # type: ignore[operator]
 
 
+def put_shard(s3: Any, tmp_path: Path, number: int, files: dict[str, Any]) -> None:
+    put(s3, f"cars/{number:03}.tar", pack(tmp_path / f"{number:03}.tar", files).read_bytes())
+
+
+def test_shards_on_a_store(s3: Any, tmp_path: Path) -> None:
+    for number in range(3):
+        put_shard(s3, tmp_path, number, samples(4, seed=10 * number))
+    ids = [f"{shard:03d}/{key:04d}" for shard in range(3) for key in range(4)]
+    singly = [f"s3://pictures/cars/{each:03}.tar" for each in range(3)]
+    for named in (["s3://pictures/cars/*.tar"], ["s3://pictures/cars/{000..002}.tar"], singly):
+        (source,) = find(named)
+        assert (source.dataset, source.root) == ("cars", "s3://pictures/cars/**/*.tar")
+        again = pickle.loads(pickle.dumps(source))  # noqa: S301
+        read = {image_id: image().data for image_id, image in again.open(source.references())}
+        assert list(read) == ids
+        assert list(read.values()) == [picture(10 * shard + key) for shard in range(3) for key in range(4)]
+    db = tmp_path / "db"
+    assert embed(db, singly[0]) == {"embedded": 4, "already_there": 0, "failed": 0}
+    assert embed(db, "s3://pictures/cars/*.tar") == {"embedded": 8, "already_there": 4, "failed": 0}
+    # Another picture in one, less in another, and a shard that is cut off.
+    put_shard(s3, tmp_path, 1, samples(4, seed=10) | {"0002.png": picture(99) + b"\0"})
+    put_shard(s3, tmp_path, 2, samples(2, seed=20))
+    put(s3, "cars/003.tar", pack(tmp_path / "003.tar", samples(4, seed=30)).read_bytes()[:3000])
+    images: dict[str, Any] = dict(source)
+    lookup = Lookup(["s3://pictures/cars/*.tar"])
+    time.sleep(1.1)  # a store's times have seconds only
+    put_shard(s3, tmp_path, 0, samples(4))
+    with pytest.raises(ImageError, match=r"of 's3://pictures/cars/000\.tar' changed while the job ran: run the same"):
+        images["000/0001"]()
+    s3.delete_object(Bucket="pictures", Key="cars/000.tar")
+    with pytest.raises(ImageError, match=r"of 's3://pictures/cars/000\.tar' cannot be read: "):
+        images["000/0001"]()
+    ((there,), problems) = lookup.look()
+    assert (len(list(there.references())), problems) == (8, {})
+    counted = embed(db, "s3://pictures/cars/*.tar", "--prune", status=3)
+    assert counted == {"embedded": 2, "already_there": 5, "failed": 1}
+    store = Store(db)
+    (setting,) = store.settings()
+    assert store.read(setting)[0] == [*(f"001/{key:04}" for key in range(4)), "002/0000", "002/0001", "003/0000"]
+    (failed,) = store.failures(setting.dataset, source=setting.source).values()
+    assert "s3://pictures/cars/003.tar is damaged or cut off after byte" in failed
+
+
 def test_another_process_opens_what_this_one_listed(s3: Any) -> None:
     for index in range(5):
         put(s3, f"cars/{index}.png", picture(index))
@@ -183,14 +227,18 @@ def test_what_a_watch_looks_at(s3: Any) -> None:
 
 def test_what_is_not_there_is_one_line(s3: Any, tmp_path: Path) -> None:
     put(s3, "texts/a.txt", b"x")
-    put(s3, "shards/a.tar", b"x")
+    put(s3, "shards/a.tar", b"none" * 500)
     put(s3, "broken.parquet", b"none")
     assert "s3://nowhere-at-all/x cannot be listed: there is no such bucket" in refused(
         tmp_path, "s3://nowhere-at-all/x"
     )
     assert "s3://pictures/none does not exist" in refused(tmp_path, "s3://pictures/none")
     assert "s3://pictures/texts has no images (looked for suffixes" in refused(tmp_path, "s3://pictures/texts")
-    assert "shards are read from disks only" in refused(tmp_path, "s3://pictures/shards/a.tar")
+    assert "s3://pictures/shards/a.tar is damaged or cut off" in refused(tmp_path, "s3://pictures/shards/a.tar")
+    assert "b.tar does not exist: name shards that are there" in refused(tmp_path, "s3://pictures/shards/{a,b}.tar")
+    assert "name its WebDataset shards instead (s3://pictures/shards/*.tar)" in refused(tmp_path, "s3://pictures/shards")
+    assert "no shard matches s3://pictures/none/*.tar" in refused(tmp_path, "s3://pictures/none/*.tar")
+    assert "a.tar.gz is compressed" in refused(tmp_path, "s3://pictures/shards/a.tar.gz")
     assert "broken.parquet cannot be read as a table" in refused(tmp_path, "s3://pictures/broken.parquet")
     assert "none.parquet cannot be read as a table" in refused(tmp_path, "s3://pictures/none.parquet")
     assert "names no bucket" in refused(tmp_path, "s3://")

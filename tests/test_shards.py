@@ -261,9 +261,10 @@ def test_listing_holds_no_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return held[-1]
 
     monkeypatch.setattr(tarfile, "open", watched)
-    listed = tar_members.members(shard)
-    for _ in range(200):
-        next(listed)
+    with shard.open("rb") as file:
+        listed = tar_members.members(file)
+        for _ in range(200):
+            next(listed)
     assert len(held[0].members) <= 1  # type: ignore[attr-defined]
 
 

@@ -7,6 +7,7 @@ are asked for in each process anew: no pickle holds them. The AWS SDK inside tri
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -125,6 +126,43 @@ class ObjectUri:
             raise SourceError(f"{self} cannot be looked at: {reason(error)}") from error
         return {fs.FileType.File: "object", fs.FileType.Directory: "prefix"}.get(found)
 
+    @classmethod
+    def common_prefix(cls, uris: Sequence["ObjectUri"]) -> "ObjectUri":
+        """What the keys of objects of one bucket have in common, up to a slash."""
+        parts = [uri.key.split("/")[:-1] for uri in uris]
+        shared = 0
+        while all(len(each) > shared for each in parts) and len({each[shared] for each in parts}) == 1:
+            shared += 1
+        return cls(uris[0].bucket, "/".join(parts[0][:shared]))
+
+    def judge(self) -> Callable[[str], bool | None]:
+        """From a key below this prefix to whether its object is gone; None where the store does not say."""
+        from pyarrow import fs
+
+        def is_gone(inner: str) -> bool | None:
+            try:
+                info = self.bucket.files.get_file_info(f"{self.path}/{inner}")
+            except OSError:
+                return None
+            return bool(info.type == fs.FileType.NotFound)
+
+        return is_gone
+
+    def matches(self) -> list["ObjectUri"]:
+        """The objects beside it whose names its own, a glob, matches.
+
+        Raises:
+            SourceError: they cannot be listed.
+        """
+        from pyarrow import fs
+
+        try:
+            found = self.bucket.files.get_file_info(fs.FileSelector(self.parent.path, allow_not_found=True))
+        except OSError as error:
+            raise SourceError(f"{self.parent} cannot be listed: {reason(error)}") from error
+        keys = (info.path.removeprefix(f"{self.bucket.name}/") for info in found if info.type == fs.FileType.File)
+        return [ObjectUri(self.bucket, key) for key in sorted(keys) if fnmatchcase(key.rpartition("/")[2], self.name)]
+
 
 @dataclass(frozen=True)
 class Objects:
@@ -147,7 +185,10 @@ class Objects:
     def __post_init__(self) -> None:
         skipped = Skipped()
         if next(self._listed(skipped), None) is None:
-            raise NoImagesError(f"{self.root} has no images (looked for suffixes such as .jpg, .png, .webp{skipped})")
+            shards = ObjectUri(self.prefix.bucket, f"{self.prefix.key}/*.tar".lstrip("/"))
+            hint = f"; name its WebDataset shards instead ({shards})" if shards.matches() else ""
+            looked = f"looked for suffixes such as .jpg, .png, .webp{skipped}"
+            raise NoImagesError(f"{self.root} has no images ({looked}){hint}")
 
     @property
     def dataset(self) -> str:
@@ -174,16 +215,7 @@ class Objects:
         """An object is there whole or not at all."""
 
     def judge(self) -> Callable[[str], bool | None]:
-        from pyarrow import fs
-
-        def is_gone(image_id: str) -> bool | None:
-            try:
-                info = self.prefix.bucket.files.get_file_info(f"{self.prefix.path}/{image_id}")
-            except OSError:
-                return None
-            return bool(info.type == fs.FileType.NotFound)
-
-        return is_gone
+        return self.prefix.judge()
 
     def _listed(self, skipped: Skipped) -> Iterator[tuple[str, ObjectPlace]]:
         from pyarrow import fs
@@ -222,12 +254,8 @@ def named_together(uris: Sequence[ObjectUri], selection: Selection) -> Objects:
     Raises:
         SourceError: all are excluded.
     """
-    parts = [uri.key.split("/")[:-1] for uri in uris]
-    shared = 0
-    while all(len(each) > shared for each in parts) and len({each[shared] for each in parts}) == 1:
-        shared += 1
-    prefix = ObjectUri(uris[0].bucket, "/".join(parts[0][:shared]))
-    inner = ["/".join(uri.key.split("/")[shared:]) for uri in uris]
+    prefix = ObjectUri.common_prefix(uris)
+    inner = [uri.key.removeprefix(f"{prefix.key}/") if prefix.key else uri.key for uri in uris]
     taken = [key for key in inner if not selection.excludes(key)]
     if not taken:
         raise SourceError(f"all files that were named are excluded: {', '.join(map(str, uris[:3]))}")

@@ -4,23 +4,26 @@ An image is read where it lies in its shard, in whatever order; nothing is extra
 often distinct in their shard only, and an id that depended on which other shards are there would change with them.
 """
 
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from glob import has_magic
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import ImageError, NoImagesError, SourceError
+from ..errors import NoImagesError, SourceError
+from . import braces
 from .absence import judge_files
-from .encoded import Encoded, FileStat, checked, stat_of
+from .archives import Archive, DiskArchive, Members, StoredArchive, looked_at
+from .encoded import Encoded, FileStat
 from .folders import absolute, path_to_text
 from .formats import suffixes
 from .images import LazyImage
+from .object_store import ObjectUri
 from .references import Unreadable
-from .tar_members import Damage, TarMember, members
+from .tar_members import Damage, TarMember
 
 SHARD = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -43,22 +46,23 @@ class Shards:
     Where a sample has several, it is the first whose extension is nothing but such a suffix (`jpg` before `mask.png`).
 
     Args:
-        root: The folder that the shards' names in ids are relative to.
-        shards: Their files.
+        root: The folder that the shards' names in ids are relative to, as text.
+        archives: Where they are, by their names in ids.
+        is_gone: From the path of a file below the root to whether it is gone; None where that cannot be known.
 
     Raises:
         NoImagesError: there is no image in them.
         SourceError: none of them can be read.
     """
 
-    def __init__(self, root: Path, shards: Sequence[Path]) -> None:
-        self._root = absolute(root)
-        inner = [absolute(each).relative_to(self._root) for each in shards]
-        self._shards = {path_to_text(each.with_suffix("").as_posix()): self._root / each for each in inner}
-        self._names = list(self._shards)
-        self.dataset = path_to_text(self._root.name) or "root"
+    def __init__(
+        self, root: str, archives: Mapping[str, Archive], is_gone: Callable[[], Callable[[str], bool | None]]
+    ) -> None:
+        self._archives, self._is_gone = dict(archives), is_gone
+        self._names = list(archives)
+        self.dataset = root.rpartition("/")[2] or "root"
         # Not the folder itself, whose own images are another source.
-        self.root = f"{path_to_text(self._root)}/**/*{SHARD}"
+        self.root = f"{root}/**/*{SHARD}"
         damaged = None
         for _, reference in self.references():
             if not isinstance(reference, Unreadable):
@@ -68,48 +72,70 @@ class Shards:
             raise SourceError(damaged)
         raise NoImagesError(f"{self.root} has no images (looked for members with suffixes such as .jpg, .png, .webp)")
 
+    @classmethod
+    def of_files(cls, root: Path, files: Sequence[Path]) -> "Shards":
+        """Those that are files below a folder."""
+        root = absolute(root)
+        inner = [absolute(each).relative_to(root) for each in files]
+        names = {path_to_text(each.with_suffix("").as_posix()): DiskArchive(root / each) for each in inner}
+        return cls(path_to_text(root), names, partial(judge_files, root))
+
+    @classmethod
+    def of_objects(cls, uris: Sequence[ObjectUri]) -> "Shards":
+        """Those that are objects of one bucket.
+
+        Raises:
+            SourceError: one of them is not there.
+        """
+        prefix = ObjectUri.common_prefix(uris)
+        begin = len(prefix.key) + bool(prefix.key)
+        names = {each.key[begin:].rpartition(".")[0]: StoredArchive(each) for each in uris}
+        for each in names.values():
+            if each.modified() is None:
+                raise SourceError(f"{each} does not exist: name shards that are there")
+        return cls(str(prefix), names, prefix.judge)
+
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self.open(self.references())
 
     def references(self) -> Iterator[tuple[str, ShardPlace | Unreadable]]:
-        for number, (name, path) in enumerate(self._shards.items()):
-            where = path_to_text(path)
-            status = stat_of(path)
-            modified = -1 if status is None or status.modified is None else status.modified
-            for key, found in _images(path):
+        for number, archive in enumerate(looked_at(self._archives.values())):
+            name, modified = self._names[number], archive.modified()
+            for key, found in _images(archive.members()):
                 if isinstance(found, Damage):
-                    yield f"{name}/", Unreadable(f"{where} {found.reason}; what is found before that is embedded")
+                    yield f"{name}/", Unreadable(f"{archive} {found.reason}; what is found before that is embedded")
                 elif found.problem is not None:
-                    yield f"{name}/{key}", Unreadable(f"{where}: {found.name!r} is {found.problem}, and not read")
+                    yield f"{name}/{key}", Unreadable(f"{archive}: {found.name!r} is {found.problem}, and not read")
                 else:
-                    yield f"{name}/{key}", ShardPlace(number, found.offset, found.size, modified)
+                    place = ShardPlace(number, found.offset, found.size, -1 if modified is None else modified)
+                    yield f"{name}/{key}", place
 
     def open(self, references: Iterable[tuple[str, ShardPlace | Unreadable]]) -> Iterator[tuple[str, LazyImage]]:
         for image_id, each in references:
             if isinstance(each, Unreadable):
                 yield image_id, each
             else:
-                yield image_id, _ShardImage(self._shards[self._names[each.shard]], each)
+                yield image_id, _ShardImage(self._archives[self._names[each.shard]], each)
 
     def stat(self, reference: ShardPlace | Unreadable, /) -> FileStat | None:
         return None if isinstance(reference, Unreadable) else FileStat(None, reference.size, reference.modified)
 
     def file_of(self, image_id: str) -> Path | None:
         """The image's shard."""
-        names = [name for name in self._names if image_id.startswith(f"{name}/")]
-        return self._shards[max(names, key=len)] if names else None
+        archive = self._archive_of(image_id)
+        return None if archive is None else archive.path
 
     def judge(self) -> Callable[[str], bool | None]:
         """Gone is what was in a shard that is whole and has it no more, or whose shard is gone."""
-        is_gone = judge_files(self._root)
+        is_gone = self._is_gone()
 
         @cache
-        def is_whole(path: Path) -> bool:
-            return not any(isinstance(each, Damage) for each in members(path))
+        def is_whole(archive: Archive) -> bool:
+            return not any(isinstance(each, Damage) for each in archive.members())
 
         def judge(image_id: str) -> bool | None:
-            if (path := self.file_of(image_id)) is not None and path.exists():
-                return is_whole(path) or None
+            if (archive := self._archive_of(image_id)) is not None and archive.modified() is not None:
+                return is_whole(archive) or None
             # Of a shard that was not named this time: it may be any of these.
             parts = image_id.split("/")
             judged = {is_gone("/".join(parts[:end]) + SHARD) for end in range(1, len(parts))}
@@ -119,25 +145,43 @@ class Shards:
 
     def existing(self) -> "Shards | None":
         """Those that are there now, under the names that they have here; None where none is."""
-        there = [path for path in self._shards.values() if os.path.lexists(path)]
-        return Shards(self._root, there) if there else None
+        there = {name: each for name, each in self._archives.items() if each.modified() is not None}
+        return Shards(self.root.removesuffix(f"/**/*{SHARD}"), there, self._is_gone) if there else None
+
+    def _archive_of(self, image_id: str) -> Archive | None:
+        names = [name for name in self._names if image_id.startswith(f"{name}/")]
+        return self._archives[max(names, key=len)] if names else None
 
 
-def is_shard(path: Path) -> bool:
+def is_shard(path: Path | ObjectUri) -> bool:
     """Whether a path is taken for a shard, by its name."""
-    return path.suffix.lower() == SHARD and not path.is_dir()
+    return path.suffix.lower() == SHARD and not (isinstance(path, Path) and path.is_dir())
 
 
-def refuse_compressed(path: Path) -> None:
+def stored(pattern: str) -> list[ObjectUri]:
+    """The shards on an object store that a pattern stands for: braces, and wildcards in the name after the last slash.
+
+    Raises:
+        NoImagesError: it matches none.
+        SourceError: they cannot be listed.
+    """
+    named = [ObjectUri.parse(each) for each in braces.expand(pattern)]
+    found = [uri for each in named for uri in (each.matches() if has_magic(each.name) else [each])]
+    if not found:
+        raise NoImagesError(f"no shard matches {pattern}")
+    return found
+
+
+def refuse_compressed(path: Path | ObjectUri) -> None:
     """Refuse a file whose name is that of a compressed shard."""
     if path.name.lower().endswith(COMPRESSED):
         raise SourceError(f"{path} is compressed, so that no image can be found in it: decompress it, name its {SHARD}")
 
 
-def _images(path: Path) -> Iterator[tuple[str, TarMember | Damage]]:
+def _images(members: Members) -> Iterator[tuple[str, TarMember | Damage]]:
     """Key and image member of each sample of a shard that has one. Memory grows with the shard's keys."""
     seen: set[str] = set()
-    for key, files in groupby(members(path), key=_key):
+    for key, files in groupby(members, key=_key):
         images: list[tuple[str, TarMember]] = []
         for each in files:
             if isinstance(each, Damage):
@@ -174,21 +218,9 @@ def _endings() -> tuple[str, ...]:
 class _ShardImage:
     """Reads one image out of its shard."""
 
-    path: Path
+    archive: Archive
     place: ShardPlace
 
     def __call__(self) -> Encoded:
         _, offset, size, modified = self.place
-        name = f"the image at byte {offset} of {os.fspath(self.path)!r}"
-        checked(b"\0", name, size)
-        try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_mtime_ns != modified:
-                    raise ImageError(f"{name} changed while the job ran: run the same command again")
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as error:
-            raise ImageError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}") from error
-        if len(data) < size:
-            raise ImageError(f"{name} is cut off: it has {len(data)} bytes of {size}")
-        return Encoded(checked(data, name), stat=FileStat(None, size, modified))
+        return Encoded(self.archive.read(offset, size, modified), stat=FileStat(None, size, modified))

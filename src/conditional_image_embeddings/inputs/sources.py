@@ -19,7 +19,7 @@ from .images import LazyImage
 from .object_store import Objects, ObjectUri, named_together
 from .references import ImageSource, Unreadable
 from .selection import Selection, Skipped
-from .shards import COMPRESSED, SHARD, Shards, is_shard, refuse_compressed
+from .shards import Shards, is_shard, refuse_compressed, stored
 from .tables import Table, is_table
 
 
@@ -55,18 +55,20 @@ def find(
     files: list[Path] = []
     shards: list[Path] = []
     objects: dict[str, list[ObjectUri]] = {}  # by bucket
+    stored_shards: dict[str, list[ObjectUri]] = {}
     for given in paths:
         path = os.fsdecode(given)
         if not path:
             raise SourceError("an empty path names no images: name files or folders; '.' is the current one")
         if "://" in path:
             uri = ObjectUri.parse(path)
+            refuse_compressed(uri)
             if is_table(uri):
                 sources[str(uri)] = Table(uri, allow_outside=allow_outside)
             elif uri.kind() == "object":
-                if uri.name.lower().endswith((SHARD, *COMPRESSED)):
-                    raise SourceError(f"{uri}: shards are read from disks only: copy them here, and name the copies")
-                objects.setdefault(uri.bucket.name, []).append(uri)
+                (stored_shards if is_shard(uri) else objects).setdefault(uri.bucket.name, []).append(uri)
+            elif is_shard(uri):
+                sources[str(uri)] = Shards.of_objects(stored(path))
             else:
                 sources[str(uri)] = Objects(uri, selection=selection)
             continue
@@ -78,7 +80,7 @@ def find(
             packed = [match for match in matches if is_shard(match)]
             matched = [match for match in matches if match.suffix.lower() in suffixes() and not match.is_dir()]
             if packed:
-                sources[f"{root} {path} shards"] = Shards(root, packed)
+                sources[f"{root} {path} shards"] = Shards.of_files(root, packed)
             if matched:
                 sources[f"{root} {path}"] = Files(root, matched)
             matches = [match for match in matches if is_table(match) or (match.is_dir() and not matched)]
@@ -95,9 +97,11 @@ def find(
     if files:
         sources["files"] = Files(*_together(files, selection))
     if shards:
-        sources["shards"] = Shards(*_together(shards, selection))
+        sources["shards"] = Shards.of_files(*_together(shards, selection))
     for name, uris in objects.items():
         sources[f"objects {name}"] = named_together(uris, selection)
+    for name, uris in stored_shards.items():
+        sources[f"shards {name}"] = Shards.of_objects(uris)
     return list(sources.values())
 
 

@@ -7,7 +7,6 @@ whatever else stops the scan is damage, and said to be.
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 BLOCK = 512
@@ -39,21 +38,20 @@ class Damage:
     reason: str
 
 
-def members(path: Path) -> Iterator[TarMember | Damage]:
+def members(file: IO[bytes]) -> Iterator[TarMember | Damage]:
     """The members of an archive, in their order, but its folders; of a damaged one what is found, and the damage last.
 
     Memory does not grow with them.
+
+    Raises:
+        OSError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            begin = file.read(8)
-            if kind := next((kind for mark, kind in COMPRESSED.items() if begin.startswith(mark)), None):
-                yield Damage(f"is compressed ({kind}), so that no image can be found in it: decompress it first")
-            else:
-                file.seek(0)
-                yield from _members(file)
-    except OSError as error:
-        yield Damage(f"cannot be read: {(error.strerror or str(error)).lower()}")
+    begin = file.read(8)
+    if kind := next((kind for mark, kind in COMPRESSED.items() if begin.startswith(mark)), None):
+        yield Damage(f"is compressed ({kind}), so that no image can be found in it: decompress it first")
+    else:
+        file.seek(0)
+        yield from _members(file)
 
 
 def _members(file: IO[bytes]) -> Iterator[TarMember | Damage]:

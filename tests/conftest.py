@@ -20,6 +20,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network, whatever is on t
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers of two threads each would wait for one another on two cores
 
 CACHE = tempfile.TemporaryDirectory(prefix="cie-tests-")  # removed with the interpreter
+VERDICTS = tempfile.TemporaryDirectory(prefix="cie-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE.name  # no test reads or writes the user's own
 os.environ["CIE_SELF_CHECK"] = "1"  # and each model is checked anew, whatever another test found
 
@@ -59,6 +60,15 @@ def logging_level() -> "Iterator[None]":
     level = root.level
     yield
     assert root.level == level
+
+
+@pytest.fixture(scope="module")
+def checked_once() -> Iterator[None]:
+    """For files that take models as they are: the verdict on one is that of the first time, as for a user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CIE_SELF_CHECK", "0")
+        patch.setenv("XDG_CACHE_HOME", VERDICTS.name)
+        yield
 
 
 @pytest.fixture

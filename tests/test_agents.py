@@ -31,6 +31,8 @@ from conditional_image_embeddings.inputs.encoded import FileStat
 from conditional_image_embeddings.server.agent.pictures import MOST_BYTES, MOST_PICTURES, PREVIEW_SIDE
 from conditional_image_embeddings.server.agent.serving import LONGEST, CollectionServer
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 CONDITIONS = ["car color", "car model"]
 IDS = names(30)
 MARKUP = [

@@ -23,6 +23,8 @@ from conditional_image_embeddings.collection.grouping.clusters import Cluster, c
 from conditional_image_embeddings.collection.storage.store import Store
 from conditional_image_embeddings.errors import OptionError, StoreError
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 ASPECTS = ["car color", "background color", "car model", "viewpoint", "paint pattern"]
 
 

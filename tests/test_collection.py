@@ -27,6 +27,8 @@ from conditional_image_embeddings.methods import load_for
 from conditional_image_embeddings.methods.clay import CLAY
 from conditional_image_embeddings.methods.request import Request
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 TEXTS = ["red", "blue"]
 WORDS = {"mood": ["happy", "sad", "angry"], "car color": ["red", "teal", "a car in pink"]}
 

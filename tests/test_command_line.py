@@ -16,6 +16,8 @@ from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.methods.settings import Setting
 from conditional_image_embeddings.models.families import FAMILIES
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 
 def process(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """A Python of its own, where that is the point; most tests run the command in this one."""

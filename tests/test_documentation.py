@@ -19,6 +19,8 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from conditional_image_embeddings.datasets.car_renderer import render, sample_scene
 from conditional_image_embeddings.datasets.synthetic_cars import make
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 FENCE = "```python"
 SYBIL = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], document_types={".py": PythonDocStringDocument})
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

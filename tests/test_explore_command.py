@@ -22,6 +22,8 @@ from collections_at_hand import random_store
 from conditional_image_embeddings.reports import demo
 from conditional_image_embeddings.server import running
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 SLOW = """
 import sys, time
 from conditional_image_embeddings.collection.collection import Collection

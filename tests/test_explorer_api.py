@@ -30,6 +30,8 @@ from conditional_image_embeddings.errors import ModelError
 from conditional_image_embeddings.server.explorer import opened, uploads
 from conditional_image_embeddings.server.explorer.requests import Filters
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 NUMBER = 40
 COLORS, KINDS = ["red", "blue", "", "=1+1"], ["van", "pickup"]
 ODD = ['-x "q".png', "2:b c.png", "=cmd|'x'!A1.png", "with\nline.png", "@a, 'b'.png"]

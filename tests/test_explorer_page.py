@@ -18,6 +18,8 @@ from playwright.sync_api import expect
 
 from conditional_image_embeddings.collection.collection import Collection
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 

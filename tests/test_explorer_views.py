@@ -16,6 +16,8 @@ from playwright.sync_api import expect
 import conditional_image_embeddings
 from conditional_image_embeddings.collection.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from guide_page import PAGE, transcript
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 NUMBER = re.compile(r"-?\d+(\.\d+)?%?")
 DIGEST = re.compile(r"-[0-9a-f]{8}:?$")  # of a setting: the folder's path is part of it
 BAR = re.compile("[█▏▎▍▌▋▊▉]+")

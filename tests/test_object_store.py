@@ -236,7 +236,9 @@ def test_what_is_not_there_is_one_line(s3: Any, tmp_path: Path) -> None:
     assert "s3://pictures/texts has no images (looked for suffixes" in refused(tmp_path, "s3://pictures/texts")
     assert "s3://pictures/shards/a.tar is damaged or cut off" in refused(tmp_path, "s3://pictures/shards/a.tar")
     assert "b.tar does not exist: name shards that are there" in refused(tmp_path, "s3://pictures/shards/{a,b}.tar")
-    assert "name its WebDataset shards instead (s3://pictures/shards/*.tar)" in refused(tmp_path, "s3://pictures/shards")
+    assert "name its WebDataset shards instead (s3://pictures/shards/*.tar)" in refused(
+        tmp_path, "s3://pictures/shards"
+    )
     assert "no shard matches s3://pictures/none/*.tar" in refused(tmp_path, "s3://pictures/none/*.tar")
     assert "a.tar.gz is compressed" in refused(tmp_path, "s3://pictures/shards/a.tar.gz")
     assert "broken.parquet cannot be read as a table" in refused(tmp_path, "s3://pictures/broken.parquet")

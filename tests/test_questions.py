@@ -21,6 +21,8 @@ from conditional_image_embeddings.errors import ModelError, StoreError
 from conditional_image_embeddings.evaluation.sweep import format_table, sweep
 from conditional_image_embeddings.methods.request import Request
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 SCENES = [sample_scene(np.random.default_rng([77, k])) for k in range(120)]
 PAINT = np.array([colour_name(*scene.color_hsv) for scene in SCENES])
 

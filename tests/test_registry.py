@@ -16,6 +16,8 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.methods import METHODS, registry, supported_methods
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 
 @pytest.fixture
 def colors() -> Iterator[None]:

@@ -20,6 +20,8 @@ from conditional_image_embeddings.datasets.synthetic_cars import make
 from conditional_image_embeddings.methods import indirect
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 CARS = dict.fromkeys((8055, 8056), "FIAT 500 Abarth 2012") | dict.fromkeys(
     (16184, 16185), "smart fortwo Convertible 2012"
 )

@@ -23,6 +23,8 @@ from conditional_image_embeddings.collection.searching.hits import MOST_HITS
 from conditional_image_embeddings.collection.searching.neighbours import build_indexes
 from conditional_image_embeddings.collection.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 IMAGES = 60
 
 

@@ -18,6 +18,8 @@ import conditional_image_embeddings as cie
 from conditional_image_embeddings.engine.texts import text_prompt
 from conditional_image_embeddings.methods.request import Request
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 if TYPE_CHECKING:
     from openai import OpenAI
 

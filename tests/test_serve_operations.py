@@ -28,6 +28,8 @@ from conditional_image_embeddings.cli.serve import serve
 from conditional_image_embeddings.models.checkpoint import Checkpoint
 from conditional_image_embeddings.server.logs import JsonLines
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 ASKED = {"input": data_uri(picture(0))}
 
 

@@ -24,6 +24,8 @@ from conditional_image_embeddings.methods.request import Request
 from conditional_image_embeddings.methods.settings import FORMAT_VERSION, Setting
 from conditional_image_embeddings.models.json_values import json_value
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 PLAIN = Setting(dataset="photos", method="dior", model="builtin", revision="1", condition="car color", layer=-1)
 # As version 0.1.0 wrote it, and the table's name.
 FIRST = (

@@ -32,6 +32,8 @@ from conditional_image_embeddings.errors import StoreError
 from conditional_image_embeddings.inputs.sources import find
 from conditional_image_embeddings.methods.request import Request
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 HOLD = """
 import sys, time, lancedb
 from conditional_image_embeddings.collection.storage import lease

@@ -25,6 +25,8 @@ from conditional_image_embeddings.suggestion.ranking import Judged, ranked
 from conditional_image_embeddings.suggestion.sampling import draw
 from conditional_image_embeddings.suggestion.separation import separation
 
+pytestmark = pytest.mark.usefixtures("checked_once")
+
 TRUE = ["car model", "car color", "background color", "viewpoint", "paint pattern"]
 DISTRACTORS = [
     "weather", "animal", "brand of shoes", "music genre", "time of day", "number of people", "facial expression",

@@ -37,7 +37,7 @@ NUMBER = click.IntRange(1, 100_000)
               help="Fetch images that are URLs of this host. Repeat it. Without: none.")  # fmt: skip
 @click.option("--allow-private-urls", is_flag=True, help="Such hosts may be in your own network.")
 @click.option("--device", multiple=True, help="cpu, cuda, cuda:1, mps; repeat it for a model on each.")
-@click.option("--threads", type=click.IntRange(1, 8), default=2, help="Per device: one prepares, another computes.")
+@click.option("--threads", type=click.IntRange(1, 8), help="That run a model.  [default: 1 on a CPU, 2 elsewhere]")
 @click.option("--queue", type=NUMBER, default=256, help="Images and texts that may wait; more are answered 503.")
 @click.option("--timeout", type=limits.SECONDS, default=60.0, help="Seconds until a request is given up.")
 @click.option("--max-body", type=SIZE, default=32 * 2**20, help="Bytes of a request.")
@@ -71,7 +71,7 @@ def serve(
     allow_url_host: tuple[str, ...],
     allow_private_urls: bool,
     device: tuple[str, ...],
-    threads: int,
+    threads: int | None,
     log_level: str,
     log_json: bool,
     **rest: Any,

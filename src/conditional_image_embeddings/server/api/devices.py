@@ -45,7 +45,8 @@ class Device:
         load: Gives the embedder; runs in a thread of the device.
         queue: Where inputs come from.
         max_pixels: See `Limits`.
-        threads: How many run the embedder.
+        threads: How many run the embedder; None: two on an accelerator, which is given work by one while it computes for
+            the other; one on a CPU, where two would take the cores from each other.
         metrics: Where batches are counted.
         on_change: Called when the state has changed.
 
@@ -61,7 +62,7 @@ class Device:
         queue: Queue,
         *,
         max_pixels: int,
-        threads: int,
+        threads: int | None,
         metrics: "Metrics",
         on_change: Callable[["Device"], None],
     ) -> None:
@@ -95,7 +96,7 @@ class Device:
             return
         self.embedder = embedder
         self.state = "ready"
-        for number in range(self._number):
+        for number in range(self._number or (1 if embedder.device.type == "cpu" else 2)):
             thread = threading.Thread(target=self._run, args=(embedder,), name=f"model-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)

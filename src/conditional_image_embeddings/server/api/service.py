@@ -15,8 +15,6 @@ from .metrics import Metrics
 if TYPE_CHECKING:
     from ...methods.embedder import Embedder
 
-THREADS = 2  # per device: one prepares while the model computes for the other
-
 logger = logging.getLogger(__name__)
 
 
@@ -27,7 +25,7 @@ class Service:
         loaders: Each gives an embedder; called in a thread of its own once the service starts.
         name: What clients call the model.
         limits: See there.
-        threads: Per device.
+        threads: As `Device` takes it.
         on_ready: Called with each embedder that has answered.
         on_failure: Called when no model is left that answers.
 
@@ -45,7 +43,7 @@ class Service:
         *,
         name: str,
         limits: Limits | None = None,
-        threads: int = THREADS,
+        threads: int | None = None,
         on_ready: "Callable[[Embedder], object]" = lambda _: None,
         on_failure: Callable[[], object] = lambda: None,
     ) -> None:

@@ -14,6 +14,8 @@ import asyncio
 import base64
 import io
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from typing import Any
 import httpx2
 import measuring
 import numpy as np
+from litserve_rival import answered, image_of
 from PIL import Image
 
 CLIENTS = (1, 8, 64)
@@ -59,44 +62,9 @@ def plain(model: str, port: int) -> None:
 
     @app.post("/v1/embeddings")
     def embeddings(asked: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008
-        return answer(embedder.encode(image_of(asked), asked["conditions"]))
+        return answered(embedder.encode(image_of(asked), asked["conditions"]))
 
     uvicorn.run(app, port=port, log_level="error")
-
-
-def litserve(model: str, port: int) -> None:
-    """The rival that batches: a process for HTTP, one for the model."""
-    import litserve
-
-    class Embeddings(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            import conditional_image_embeddings as cie
-
-            self.embedder = cie.load(model, device=device)
-
-        def decode_request(self, request: dict[str, Any]) -> bytes:
-            return image_of(request)
-
-        def batch(self, inputs: list[bytes]) -> list[bytes]:
-            return inputs
-
-        def predict(self, images: list[bytes]) -> Any:
-            return self.embedder.encode(images, CONDITIONS, show_progress_bar=False)
-
-        def encode_response(self, output: Any) -> dict[str, Any]:
-            return answer(output)
-
-    api = Embeddings(max_batch_size=64, batch_timeout=0.01, api_path="/v1/embeddings")
-    server = litserve.LitServer(api, accelerator="cpu", devices=1, timeout=False)
-    server.run(host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False, log_level="error")
-
-
-def image_of(asked: dict[str, Any]) -> bytes:
-    return base64.b64decode(asked["input"].partition(",")[2])
-
-
-def answer(vectors: Any) -> dict[str, Any]:
-    return {"data": [{"embedding": base64.b64encode(row.tobytes()).decode()} for row in vectors]}
 
 
 async def ask(port: int, clients: int, seconds: float, number: int, side: int) -> dict[str, Any]:
@@ -142,8 +110,10 @@ def asked_by_another_process(port: int, clients: int, seconds: float, number: in
     return found
 
 
-def wait_for(port: int) -> None:
+def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
     while True:
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args} ended with status {process.returncode}")
         try:
             if httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200:
                 return
@@ -178,16 +148,15 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--ask", nargs=5, help=argparse.SUPPRESS)
-    parser.add_argument("--rival", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--plain", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ask:
         port, clients, seconds, number, side = arguments.ask
         how = (int(clients), float(seconds), int(number), int(side))
         print(json.dumps(asyncio.run(ask(int(port), *how))))
         return
-    if arguments.rival:
-        name, model, port = arguments.rival
-        {"plain": plain, "litserve": litserve}[name](model, int(port))
+    if arguments.plain:
+        plain(arguments.plain[0], int(arguments.plain[1]))
         return
     import conditional_image_embeddings as cie
 
@@ -200,21 +169,22 @@ def main() -> None:
         serve = [sys.executable, "-m", "conditional_image_embeddings", "serve", "-m", model, "--device", "cpu",
                  "--log-level", "warning"]  # fmt: skip
         commands = {f"cie serve, {n} thread(s)": [*serve, "--threads", str(n)] for n in arguments.threads}
-        for name, rival in (("LitServe", "litserve"), ("plain FastAPI", "plain")):
-            commands[name] = [sys.executable, __file__, "--rival", rival, model]
+        commands["LitServe"] = [sys.executable, str(Path(__file__).with_name("litserve_rival.py")), model]
+        commands["plain FastAPI"] = [sys.executable, __file__, "--plain", model]
         ports = {name: 8940 + number for number, name in enumerate(commands)}
         started = []
         try:
             for name, command in commands.items():
                 port = ["--port"] if name.startswith("cie serve") else []
-                started.append(subprocess.Popen([*command, *port, str(ports[name])], stderr=subprocess.DEVNULL))  # noqa: S603
-            for port in ports.values():
-                wait_for(port)
+                line = [*command, *port, str(ports[name])]
+                started.append(subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True))  # noqa: S603
+            for port, process in zip(ports.values(), started, strict=True):
+                wait_for(port, process)
             run(arguments, ports, cie.load(model, device="cpu"))
         finally:
-            for each in started:
-                each.terminate()
-                each.wait(60)
+            for each in started:  # LitServe's processes do not end by themselves
+                os.killpg(each.pid, signal.SIGKILL)
+                each.wait()
 
 
 def run(arguments: argparse.Namespace, ports: dict[str, int], embedder: Any) -> None:

@@ -55,8 +55,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
-def service_of(request: Request) -> Service:
-    """The models."""
+async def service_of(request: Request) -> Service:
+    """The models. It is `async` because FastAPI would run it in another thread otherwise, at each request."""
     found: Service = request.app.state.service
     return found
 

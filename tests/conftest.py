@@ -53,6 +53,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Or C++ libraries would say at the end that they leak it."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def logging_level() -> "Iterator[None]":
     """A program sets it for its whole process; here that would be for the tests that come after."""

@@ -23,6 +23,7 @@ def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
     ways = list(dict.fromkeys((row["method"], row["model"], row["condition"]) for row in demo.rows))
     assert ways == [
         *(("dior", "builtin", condition) for condition in (*aspects, None)),
+        *(("instruct", "builtin", condition) for condition in aspects),
         *(("generative", "builtin", condition) for condition in aspects),
         *(("indirect", "builtin-clip", condition) for condition in aspects),
         *(("clay", "builtin-clip", condition) for condition in aspects),
@@ -30,7 +31,7 @@ def test_every_way_is_scored_on_every_aspect(demo: "Demo") -> None:
         ("pixels", "pixels-12", None),
         ("dior", "builtin (random weights)", None),
     ]
-    own = [row for row in demo.rows if row["method"] in {"generative", "indirect", "clay"}]
+    own = [row for row in demo.rows if row["method"] in {"instruct", "generative", "indirect", "clay"}]
     assert all(row["condition"] == row["aspect"] for row in own)
     assert [row["aspect"] for row in demo.rows if row not in own] == aspects * (len(aspects) + 1 + 3)
 

@@ -168,6 +168,28 @@ def test_a_point_tells_of_its_image_and_opens_it(page: "Page", db: Path) -> None
 
 
 @pytest.mark.parametrize("view", [MAP])
+def test_keys_alone_find_a_point_and_open_it(page: "Page", db: Path) -> None:
+    """The nearest to the middle of what is shown."""
+    plane(page)
+    page.locator("#map .tools button").last.focus()
+    page.keyboard.press("Tab")
+    expect(page.locator("#map .plane")).to_be_focused()
+    box = plane(page).bounding_box()
+    assert box
+    unit = min(box["width"] - 2, box["height"] - 2) / 2 * 0.94
+    with conditional_image_embeddings.open(db) as collection:
+        found = collection.map("color")
+    middle = np.zeros(2)
+    for key, move in (("0", (0, 0)), ("ArrowRight", (60, 0)), ("ArrowUp", (0, 60)), ("ArrowUp", (0, 60))):
+        page.keyboard.press(key)
+        middle += np.array(move) / unit
+    (nearest,) = np.linalg.norm(found.places - middle, axis=1).argsort()[:1]
+    expect(page.locator("#map .tip")).to_contain_text(found.image_ids[nearest])
+    page.keyboard.press("Enter")
+    expect(page.locator("#panel h2")).to_have_text(found.image_ids[nearest])
+
+
+@pytest.mark.parametrize("view", [MAP])
 def test_the_wheel_brings_pictures_near(page: "Page", db: Path) -> None:
     x, y = place_of(page, db, "007.png")
     plane(page).hover(position={"x": x, "y": y})

@@ -291,6 +291,12 @@ def test_searched_together_with_dior(tmp_path: Path) -> None:
         for hit in hits:
             percentiles = {name: share or 0.0 for name, share in hit.percentiles.items()}
             assert hit.score == pytest.approx(percentiles["color"] + 2 * percentiles["style"], abs=1e-5)
+        line = ["search", str(tmp_path / "db"), "--text", "red", "-c", "color", "-c", "style:2", "--json"]
+        found = CliRunner().invoke(main, [*line, *(f"--setting={name}={glob}" for name, glob in settings.items())])
+        assert [each["score"] for each in json.loads(found.stdout)] == pytest.approx([hit.score for hit in hits])
+        refused = CliRunner().invoke(main, [*line, "--setting", "*a*", "--setting", "shape=*b*"])
+        assert refused.exit_code == 2
+        assert "--setting names no condition that is searched: *a* and shape=*b*" in refused.stderr
         assert {space.shared.method for space in collection.spaces()} == {"dior", "instruct"}
     assert len(hits) == 6
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,14 @@ SHOWN_WORDS = 2
 @click.option(
     "--index/--no-index", "build_index", default=True, show_default=True, help="Build the index first where it is due."
 )
-@options.setting
+@click.option(
+    "--setting",
+    "patterns",
+    multiple=True,
+    metavar="[CONDITION=]GLOB",
+    help="Glob over the settings' names. Repeated with CONDITION= it is for that one alone: then conditions of several "
+    "methods or models are weighed by percentiles.",
+)
 @options.loading
 @click.option("--json", "as_json", is_flag=True, help="Print the hits as JSON.")
 @options.html
@@ -55,7 +62,7 @@ def search(
     texts: tuple[str, ...],
     conditions: tuple[str, ...],
     no_condition: float | None,
-    pattern: str,
+    patterns: tuple[str, ...],
     facets: tuple[str, ...],
     device: str | None,
     model_path: str | None,
@@ -73,6 +80,7 @@ def search(
     Example:  cie search ./embeddings --text red -c "car color" --cut auto
               cie search ./embeddings --image my.jpg -c pattern -c "color:-0.5" --html hits.html
               cie search ./embeddings --id a.jpg --id 2:b.jpg -c fabric --where "width > 500" --json
+              cie search ./embeddings --id a.jpg -c color -c style --setting "color=*dior*" --setting "style=*instruct*"
     """
     from .. import open as open_collection
     from ..reports import search_page
@@ -90,7 +98,7 @@ def search(
             "text": [_weighted(each) for each in texts],
         }
         choice["facets"] = options.words_by_condition(facets, collection.conditions if facets else ())
-        hits = collection.search(**query, conditions=weights, setting=pattern, **choice)
+        hits = collection.search(**query, conditions=weights, setting=_setting(patterns, weights), **choice)
         if html is not None:
             search_page.write(html, collection.store, hits, query)
             click.echo(f"Look at {html}", err=True)
@@ -111,6 +119,23 @@ def _condition(given: str, known: Collection[str]) -> tuple[str, float]:
     """A condition with the weight after it, if any; one that was embedded under such a name is that condition."""
     match = re.fullmatch(rf"(.+):({WEIGHT})", given, re.DOTALL)
     return (given, 1.0) if match is None or given.casefold() in known else (match[1], float(match[2]))
+
+
+def _setting(given: Sequence[str], conditions: Iterable[str | None]) -> str | dict[str | None, str]:
+    """A glob for all conditions; or for each, where one is named before an equals sign ("" is no condition)."""
+    names = {(name or "").casefold(): name for name in conditions}
+    of_each: dict[str | None, str] = {}
+    of_all = []
+    for each in given:
+        name, equals, glob = each.rpartition("=")
+        if equals and name.casefold() in names:
+            of_each[names[name.casefold()]] = glob
+        else:
+            of_all.append(each)
+    if len(of_all) > 1:
+        raise click.UsageError(f"--setting names no condition that is searched: {' and '.join(of_all)}")
+    (glob,) = of_all or ["*"]
+    return dict.fromkeys(names.values(), glob) | of_each if of_each else glob
 
 
 def _show(hits: "Hits") -> None:

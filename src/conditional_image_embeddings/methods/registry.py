@@ -20,6 +20,12 @@ OF_LVLMS = ("positions", "share", "attn_implementation", "thinking", "chat_templ
 OF_WORDS = ("words", "components")
 OF_INSTRUCTIONS = ("family", "instruction", "pooling")
 
+# For a model that was trained for no instruction, in VLM2Vec-V2's place and much like its words.
+UNTRAINED = {
+    "with_condition": "Represent the given image regarding {c}.",
+    "without_condition": "Represent the given image.",
+}
+
 _PIXELS = {"image_reading": "reference"}
 
 
@@ -132,7 +138,7 @@ register(
         conditions="optional",
         options=(*OF_INSTRUCTIONS, "share", "attn_implementation"),
         reference={**_PIXELS, "dtype": "bfloat16"},
-        bundled=None,
+        bundled={"instruction": UNTRAINED},
     )
 )
 register(

@@ -45,8 +45,8 @@ class Device:
         load: Gives the embedder; runs in a thread of the device.
         queue: Where inputs come from.
         max_pixels: See `Limits`.
-        threads: How many run the embedder; None: two on an accelerator, which is given work by one while it computes for
-            the other; one on a CPU, where two would take the cores from each other.
+        threads: How many run the embedder; None: two on an accelerator, which one gives work while it computes for the
+            other; one on a CPU, where two would take the cores from each other.
         metrics: Where batches are counted.
         on_change: Called when the state has changed.
 

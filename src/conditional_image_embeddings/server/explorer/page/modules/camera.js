@@ -18,6 +18,11 @@ export class Camera {
     Object.assign(this, { width, height, unit: (Math.min(width, height) / 2) * 0.94 });
   }
 
+  // Of the screen, in pixels.
+  get middle() {
+    return [this.width / 2, this.height / 2];
+  }
+
   // Pixels per unit of the map.
   get scale() {
     return this.unit * this.zoom;
@@ -32,7 +37,7 @@ export class Camera {
   }
 
   // What lies at a place of the screen stays there.
-  zoomBy(factor, at = [this.width / 2, this.height / 2]) {
+  zoomBy(factor, at = this.middle) {
     const fixed = this.toMap(at);
     this.zoom = Math.max(0.5, Math.min(2000, this.zoom * factor));
     const moved = this.toMap(at);

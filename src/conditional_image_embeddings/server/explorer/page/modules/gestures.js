@@ -1,6 +1,7 @@
-// What hands do on the map: wheel and two fingers zoom, dragging pans, a click opens, the lasso (or Shift) draws.
+// What hands do on the map: wheel and two fingers zoom, dragging pans, a click opens, the lasso (or Shift) draws; keys
+// move the map under its middle, of which the nearest point is told and opened.
 
-export function listen(field, { lassoes, zoom, pan, all, begin, hover, leave, click, draw, close }) {
+export function listen(field, { lassoes, zoom, pan, all, begin, hover, leave, click, look, open, draw, close }) {
   const pointers = new Map(); // id to place
   let corners = null; // of the lasso that is being drawn
   let moved = 0; // pixels
@@ -54,7 +55,11 @@ export function listen(field, { lassoes, zoom, pan, all, begin, hover, leave, cl
     else if (event.key === "+" || event.key === "=") zoom(1.5);
     else if (event.key === "-") zoom(1 / 1.5);
     else if (event.key === "0") all();
-    else return;
+    else if (event.key !== "Enter") return;
     event.preventDefault();
+    if (event.key === "Enter") open();
+    else look();
   });
+  field.addEventListener("focus", () => field.matches(":focus-visible") && look());
+  field.addEventListener("blur", leave);
 }

@@ -36,12 +36,12 @@ class ImageMap {
     this.result = h("div", { class: "over" });
     this.canvas = h("canvas", { "aria-hidden": "true" });
     this.faces = h("div", { class: "faces", "aria-hidden": "true" });
-    this.tip = h("div", { class: "tip", hidden: true });
+    this.tip = h("div", { class: "tip", role: "status", hidden: true });
     this.lasso = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.lasso.setAttribute("class", "lasso");
     this.line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     this.lasso.append(this.line);
-    this.field = h("div", { class: "plane", tabindex: "0", role: "application", "aria-label": "Map: arrow keys move it, plus and minus zoom, 0 shows all of it" }, this.canvas, this.faces, this.lasso, this.tip, this.result);
+    this.field = h("div", { class: "plane", tabindex: "0", role: "application", "aria-label": "Map: arrow keys move it, plus and minus zoom, 0 shows all of it, Enter opens the image nearest to its middle" }, this.canvas, this.faces, this.lasso, this.tip, this.result);
     this.legend = h("ul", { class: "legend", "aria-label": "Words" });
     this.foot = h("p", { class: "note" });
     fill(place, this.bar, this.field, this.legend, this.foot);
@@ -65,6 +65,8 @@ class ImageMap {
       hover: (at) => this.#hover(at),
       leave: () => this.#forget(),
       click: (at) => this.#click(at),
+      look: () => this.#hover(this.camera.middle, Infinity),
+      open: () => this.#click(this.camera.middle, Infinity),
       draw: (corners) => this.#drawLasso(corners),
       close: (corners) => this.#closeLasso(corners),
     });
@@ -196,10 +198,10 @@ class ImageMap {
     }
   }
 
-  nearest([x, y]) {
-    const [mx, my] = this.camera.toMap([x, y]);
+  nearest(at, within) {
+    const [mx, my] = this.camera.toMap(at);
     let best = -1;
-    let least = (NEAR / this.camera.scale) ** 2;
+    let least = (within / this.camera.scale) ** 2;
     for (let point = 0; point < this.number; point++) {
       const far = (this.ended[2 * point] - mx) ** 2 + (this.ended[2 * point + 1] - my) ** 2;
       if (far < least && this.codes[point] !== HIDDEN) [best, least] = [point, far];
@@ -240,9 +242,9 @@ class ImageMap {
     go({ view: "images", lasso: { condition: this.condition, polygon }, group: null, text: [], image_id: [], upload: [] });
   }
 
-  async #click(place) {
+  async #click(place, within = NEAR) {
     if (!this.ended) return;
-    const point = this.nearest(place);
+    const point = this.nearest(place, within);
     if (point < 0) return;
     const image = this.known.get(point) ?? (await ask("points", { space: state.space, condition: this.condition, points: [point] }).catch(() => null))?.images[0];
     if (image) go({ open: image.image_id });
@@ -254,9 +256,9 @@ class ImageMap {
     this.tip.hidden = true;
   }
 
-  #hover(place) {
+  #hover(place, within = NEAR) {
     if (!this.ended || this.lassoing) return;
-    const point = this.nearest(place);
+    const point = this.nearest(place, within);
     this.hovered = point;
     this.field.classList.toggle("hand", point >= 0);
     if (point < 0) return this.#forget();
@@ -271,7 +273,8 @@ class ImageMap {
       fill(this.tip, picture(image.image_id), h("b", {}, image.words[0] ? word(image.words[0].word) : ""), h("small", {}, image.image_id));
       const [x, y] = this.#toScreen(point);
       this.tip.hidden = false;
-      this.tip.style.transform = `translate(${Math.min(x + 14, this.camera.width - 170)}px, ${Math.min(y + 14, this.camera.height - 190)}px)`;
+      const within = (at, most) => Math.max(0, Math.min(at + 14, most)); // the nearest to the middle may be off the screen
+      this.tip.style.transform = `translate(${within(x, this.camera.width - 170)}px, ${within(y, this.camera.height - 190)}px)`;
     }, 60);
   }
 }

@@ -22,6 +22,7 @@ from explorer_at_hand import exploring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from test_images import heic
 
 import conditional_image_embeddings as cie
 from conditional_image_embeddings.collection.collection import Collection
@@ -557,6 +558,7 @@ def test_pictures_that_are_dropped_are_held_bounded_and_shown(small: Small, monk
     turned[0x0112] = 6
     pictures = {"TIFF": (encoded("TIFF"), (40, 20)), "BMP": (encoded("BMP"), (40, 20)),
                 "JPEG": (encoded("JPEG", exif=turned), (20, 40)),
+                "HEIC": (heic(Image.new("RGB", (40, 20), "red")), (40, 20)),
                 "PNG": (encoded("PNG", (900, 90)), (320, 32))}  # fmt: skip
     for data, size in pictures.values():
         with ThreadPoolExecutor(4) as pool:

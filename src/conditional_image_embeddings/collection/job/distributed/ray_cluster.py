@@ -18,6 +18,7 @@ from ....errors import ModelError, OptionError, require
 for name, value in {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run cie` ships its folder, and workers make an environment anew
+    "RAY_worker_niceness": "0",  # of workers that it starts here: by itself, all other work would go before theirs
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as the next version of Ray has it
 }.items():
     os.environ.setdefault(name, value)

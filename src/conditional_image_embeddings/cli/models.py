@@ -43,7 +43,7 @@ def models(
     chat_template_kwargs: dict[str, Any] | None,
     **loading: Any,
 ) -> None:
-    r"""The bundled models, and the model families that the tests hold to the separate forward pass.
+    r"""The bundled models, the families that the tests hold to the separate forward pass, and instructed embedders.
 
     Other families work too: a loaded model is tried against separate passes, and shares what is exact. With --check,
     one model is loaded, and what it is fed is printed: the prompt with its special tokens, and how it shares.

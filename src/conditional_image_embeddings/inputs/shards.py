@@ -89,7 +89,9 @@ class Shards:
         """
         prefix = ObjectUri.common_prefix(uris)
         begin = len(prefix.key) + bool(prefix.key)
-        names = {each.key[begin:].rpartition(".")[0]: StoredArchive(each) for each in uris}
+        keys = [each.key for each in uris]
+        # One connection for all of them.
+        names = {key[begin:].rpartition(".")[0]: StoredArchive(ObjectUri(prefix.bucket, key)) for key in keys}
         for each in names.values():
             if each.modified() is None:
                 raise SourceError(f"{each} does not exist: name shards that are there")

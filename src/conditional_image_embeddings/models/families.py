@@ -8,6 +8,8 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 
+from . import instructed
+
 _RECORD = tomllib.loads(resources.files(__package__).joinpath("families.toml").read_text(encoding="utf-8"))
 
 _BUNDLED = (
@@ -51,7 +53,7 @@ FAMILIES = tuple(Family(**row) for row in _RECORD["families"])
 
 
 def describe() -> list[dict[str, str]]:
-    """The bundled models and the families, as `cie models` prints them: `{name, kind, family, exact}`.
+    """The bundled models, the families and the embedders that take an instruction: `{name, kind, family, exact}`.
 
     `exact` says how the image is shared so that vectors stay those of a separate pass.
     """
@@ -65,6 +67,15 @@ def describe() -> list[dict[str, str]]:
                 "exact": f"{family.sharing} ({family.why})" if family.why else family.sharing,
             }
             for family in FAMILIES
+        ),
+        *(
+            {
+                "name": record.title,
+                "kind": "instructed embedder",
+                "family": ", ".join(record.model_types),
+                "exact": "as its family" if record.place == "after" else "tower (the condition is before the image)",
+            }
+            for record in instructed.FAMILIES.values()
         ),
     ]
 

@@ -67,7 +67,7 @@ class Served(NamedTuple):
 
 @contextmanager
 def serving(
-    *loaders: Callable[[], Any], wait: bool = True, threads: int = 2, grace: float = 5, **how: Any
+    *loaders: Callable[[], Any], wait: bool = True, threads: int | None = 2, grace: float = 5, **how: Any
 ) -> Iterator[Served]:
     """The API; names of `Limits` among the keywords are its bounds."""
     bounds = {name: how.pop(name) for name in list(how) if name in Limits.__dataclass_fields__}

@@ -83,6 +83,15 @@ def test_metrics_count_what_was_done() -> None:
         assert "that/has" not in text
 
 
+def test_one_thread_runs_a_model_on_a_cpu() -> None:
+    for threads, expected in ((None, 1), (3, 3)):
+        before = {*threading.enumerate()}
+        with serving(threads=threads) as running:
+            until(lambda running=running: running.service.has_answered)  # type: ignore[misc]
+            begun = [each.name for each in threading.enumerate() if each not in before]
+            assert sum(name.startswith("model-") for name in begun) == expected
+
+
 def test_search_is_that_of_the_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cars = Cars(tmp_path, 24, "car color", "car model")
     image = next((tmp_path / "datasets").rglob("*.png"), None) or next((tmp_path / "datasets").rglob("*.jpg"))

@@ -34,8 +34,8 @@ class Archive(Hashable, Protocol):
     def modified(self) -> int | None:
         """When it was written last, in nanoseconds; None if it is not there, or that cannot be asked."""
 
-    def members(self) -> Members:
-        """What it holds, by its headers."""
+    def look(self) -> tuple[int | None, Members]:
+        """When it was written, as `modified`, and what it holds, by its headers."""
 
     def read(self, offset: int, size: int, modified: int) -> bytes:
         """Bytes of it.
@@ -58,7 +58,10 @@ class DiskArchive:
         status = stat_of(self.path)
         return None if status is None else status.modified
 
-    def members(self) -> Members:
+    def look(self) -> tuple[int | None, Members]:
+        return self.modified(), self._members()
+
+    def _members(self) -> Members:
         try:
             with self.path.open("rb") as file:
                 yield from members(file)
@@ -102,19 +105,13 @@ class StoredArchive:
             return None
         return int(info.mtime_ns or 0) if info.type == fs.FileType.File else None
 
-    def look(self) -> None:
-        """Read its headers, unless it is as it was."""
+    def look(self) -> tuple[int | None, Members]:
         modified = self.modified()
         if self._known is None or self._known[0] != modified or modified is None:
-            self._known = modified, zlib.compress(pickle.dumps(list(self._found())), 1)
+            self._known = modified, zlib.compress(pickle.dumps(list(self._members())), 1)
+        return modified, _unpacked(self._known[1])
 
-    def members(self) -> Members:
-        self.look()
-        known: Any = self._known
-        found: Members = pickle.loads(zlib.decompress(known[1]))  # noqa: S301 - its own
-        return found
-
-    def _found(self) -> Iterator[TarMember | Damage]:
+    def _members(self) -> Members:
         try:
             with self.uri.bucket.files.open_input_file(self.uri.path) as file:
                 yield from members(io.BufferedReader(_Seekable(file), AHEAD))
@@ -161,13 +158,16 @@ class _Seekable(io.RawIOBase):
         return number
 
 
-def looked_at(archives: Iterable[Archive]) -> Iterator[Archive]:
-    """The same archives; those of an object store some at once, and as soon as their headers are known."""
+def looks(archives: Iterable[Archive]) -> Iterator[tuple[int | None, Members]]:
+    """What `look` gives of each; some are looked at together, which only those of an object store take time for."""
     several = iter(archives)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while some := list(islice(several, AT_ONCE)):
-            list(pool.map(StoredArchive.look, [each for each in some if isinstance(each, StoredArchive)]))
-            yield from some
+            yield from pool.map(lambda each: each.look(), some)
+
+
+def _unpacked(packed: bytes) -> Members:
+    yield from pickle.loads(zlib.decompress(packed))  # noqa: S301 - of this process itself
 
 
 def _name(offset: int, archive: str) -> str:

@@ -148,6 +148,21 @@ class ObjectUri:
 
         return is_gone
 
+    def missing(self, keys: Sequence[str]) -> list["ObjectUri"]:
+        """Those of some keys of its bucket that no object has.
+
+        Raises:
+            SourceError: the store does not say.
+        """
+        from pyarrow import fs
+
+        try:
+            infos = self.bucket.files.get_file_info([self.bucket.path(key) for key in keys])
+        except OSError as error:
+            raise SourceError(f"{self} cannot be looked at: {reason(error)}") from error
+        there = zip(keys, infos, strict=True)
+        return [ObjectUri(self.bucket, key) for key, info in there if info.type != fs.FileType.File]
+
     def matches(self) -> list["ObjectUri"]:
         """The objects beside it whose names its own, a glob, matches.
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..errors import NoImagesError, SourceError
 from . import braces
 from .absence import judge_files
-from .archives import Archive, DiskArchive, Members, StoredArchive, looked_at
+from .archives import Archive, DiskArchive, Members, StoredArchive, looks
 from .encoded import Encoded, FileStat
 from .folders import absolute, path_to_text
 from .formats import suffixes
@@ -48,7 +48,8 @@ class Shards:
     Args:
         root: The folder that the shards' names in ids are relative to, as text.
         archives: Where they are, by their names in ids.
-        is_gone: From the path of a file below the root to whether it is gone; None where that cannot be known.
+        is_gone: Gives what tells, from a path below the root, whether its file is gone; None where that cannot be
+            known. It is asked anew for each look.
 
     Raises:
         NoImagesError: there is no image in them.
@@ -92,18 +93,17 @@ class Shards:
         keys = [each.key for each in uris]
         # One connection for all of them.
         names = {key[begin:].rpartition(".")[0]: StoredArchive(ObjectUri(prefix.bucket, key)) for key in keys}
-        for each in names.values():
-            if each.modified() is None:
-                raise SourceError(f"{each} does not exist: name shards that are there")
+        if missing := prefix.missing(keys):
+            raise SourceError(f"{missing[0]} does not exist: name shards that are there")
         return cls(str(prefix), names, prefix.judge)
 
     def __iter__(self) -> Iterator[tuple[str, LazyImage]]:
         return self.open(self.references())
 
     def references(self) -> Iterator[tuple[str, ShardPlace | Unreadable]]:
-        for number, archive in enumerate(looked_at(self._archives.values())):
-            name, modified = self._names[number], archive.modified()
-            for key, found in _images(archive.members()):
+        several = zip(self._archives.items(), looks(self._archives.values()), strict=True)
+        for number, ((name, archive), (modified, members)) in enumerate(several):
+            for key, found in _images(members):
                 if isinstance(found, Damage):
                     yield f"{name}/", Unreadable(f"{archive} {found.reason}; what is found before that is embedded")
                 elif found.problem is not None:
@@ -133,7 +133,7 @@ class Shards:
 
         @cache
         def is_whole(archive: Archive) -> bool:
-            return not any(isinstance(each, Damage) for each in archive.members())
+            return not any(isinstance(each, Damage) for each in archive.look()[1])
 
         def judge(image_id: str) -> bool | None:
             if (archive := self._archive_of(image_id)) is not None and archive.modified() is not None:

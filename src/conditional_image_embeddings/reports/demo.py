@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..methods.settings import Setting
 
 TOP_WORDS = 3
-UNTRAINED = "untrained for it"  # the bundled model: what it makes of an instruction, not what an embedder does
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +64,8 @@ def run(output: Path | str, *, images: int = 1000) -> list[dict[str, Any]]:
             continue
         model = BUNDLED[method.model_family] if method.model_family else method.name
         embedder = load(model, method=method.name, **method.bundled)
-        title = method.title if method.name != "instruct" else f"{method.title}, {UNTRAINED}"
-        compared[title] = settings(embedder, *(aspects if method.conditional else []))
-        (own if method.conditional else others).extend(compared[title])
+        compared[method.title] = settings(embedder, *(aspects if method.conditional else []))
+        (own if method.conditional else others).extend(compared[method.title])
     compared["DIOR, random weights"] = settings(load("builtin", random_weights=True))
     others += compared["DIOR, random weights"]
 

@@ -77,6 +77,7 @@ def write(
     write_page(
         path,
         "report.html",
+        asked=[name for name, settings in compared.items() if settings[0].condition is not None],
         aspects=[aspect.name for aspect in benchmark.aspects],
         images=len(benchmark),
         lines=lines,

@@ -55,10 +55,10 @@ export function listen(field, { lassoes, zoom, pan, all, begin, hover, leave, cl
     else if (event.key === "+" || event.key === "=") zoom(1.5);
     else if (event.key === "-") zoom(1 / 1.5);
     else if (event.key === "0") all();
-    else if (event.key !== "Enter") return;
+    else if (event.key === "Enter") open();
+    else return;
     event.preventDefault();
-    if (event.key === "Enter") open();
-    else look();
+    if (event.key !== "Enter") look();
   });
   field.addEventListener("focus", () => field.matches(":focus-visible") && look());
   field.addEventListener("blur", leave);

@@ -273,8 +273,8 @@ class ImageMap {
       fill(this.tip, picture(image.image_id), h("b", {}, image.words[0] ? word(image.words[0].word) : ""), h("small", {}, image.image_id));
       const [x, y] = this.#toScreen(point);
       this.tip.hidden = false;
-      const within = (at, most) => Math.max(0, Math.min(at + 14, most)); // the nearest to the middle may be off the screen
-      this.tip.style.transform = `translate(${within(x, this.camera.width - 170)}px, ${within(y, this.camera.height - 190)}px)`;
+      const beside = (at, most) => Math.max(0, Math.min(at + 14, most)); // the nearest to the middle may be off the screen
+      this.tip.style.transform = `translate(${beside(x, this.camera.width - 170)}px, ${beside(y, this.camera.height - 190)}px)`;
     }, 60);
   }
 }

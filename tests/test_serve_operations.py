@@ -205,6 +205,7 @@ def test_a_model_that_is_not_there_ends_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "conditional_image_embeddings", "serve", "-m", "./nowhere"],
                           capture_output=True, text=True, check=False, timeout=120)  # fmt: skip
     assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "nowhere" in done.stderr.splitlines()[-1]
 

@@ -103,7 +103,8 @@ class Device:
         self._on_change(self)
 
     def _fail(self, error: Exception) -> None:
-        logger.error("a model is out of service: %s", " ".join(str(error).split()), exc_info=error)
+        fault = None if isinstance(error, CieError) else error  # what is no fault of this program says all by itself
+        logger.error("a model is out of service: %s", " ".join(str(error).split()), exc_info=fault)
         self.failure, self.state = error, "failed"
         self._queue.wake()
         self._on_change(self)
